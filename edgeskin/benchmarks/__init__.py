@@ -1,0 +1,1 @@
+"""Measuring an artifact (numerics, accuracy, latency, memory) and judging what was measured."""

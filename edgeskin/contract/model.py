@@ -1,0 +1,150 @@
+"""The model card (`model.json`): everything a program needs to run a network and to read its answers.
+
+It is written once, at export, and read by every target, by the gate and by the phone.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edgeskin import files
+from edgeskin.errors import GraphError
+
+FORMAT = 1
+"""The version of model.json and of the Graph folder around it."""
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Frozen(BaseModel):
+    """A value between rooms: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HeadSpec(Frozen):
+    """One answer of the network; heads are data, not classes.
+
+    kind: `mask` (one probability a pixel), `softmax` (labels exclude each other) or `sigmoid` (one yes-or-no question).
+    labels: what the probabilities stand for, in the output's order; a mask or sigmoid head has exactly one.
+    threshold: at or above it a mask pixel is lesion, or a sigmoid head decides yes. A softmax head has none.
+    """
+
+    name: Name
+    kind: Literal["mask", "softmax", "sigmoid"]
+    labels: tuple[str, ...]
+    threshold: Probability | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "HeadSpec":
+        if self.kind == "softmax":
+            if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+                raise ValueError(f"head {self.name}: a softmax head needs two or more different labels")
+            if self.threshold is not None:
+                raise ValueError(
+                    f"head {self.name}: a softmax head decides by its largest probability; it has no threshold"
+                )
+        elif len(self.labels) != 1:
+            raise ValueError(f"head {self.name}: a {self.kind} head has exactly one label, not {len(self.labels)}")
+        elif self.threshold is None:
+            raise ValueError(f"head {self.name}: a {self.kind} head needs a threshold")
+        return self
+
+
+class MaskCleanup(Frozen):
+    """How a lesion mask is tidied at the photo's own size: threshold, close, largest component, fill holes.
+
+    close_fraction: radius of the closing disc over the photo's longer side, from 0 (off) to 0.1.
+    Source: papers/unet_multitask_thesis.txt, post-processing.
+    """
+
+    close_fraction: Annotated[float, Field(ge=0, le=0.1)] = 0.01
+    largest_component: bool = True
+    fill_holes: bool = True
+
+
+class Provenance(Frozen):
+    """Where the weights come from; printed in reports and carried into every artifact.
+
+    data: names of the data sets trained on. data_list_sha256: hash of the sorted training image ids.
+    recipe_sha256: hash of the recipe file.
+    """
+
+    recipe: str
+    recipe_sha256: str
+    data: tuple[str, ...]
+    data_list_sha256: str
+    seed: int
+    edgeskin_version: str
+    notes: tuple[str, ...] = ()
+
+
+class ModelCard(Frozen):
+    """The contents of `model.json`.
+
+    size: side S of the square input `image`, uint8 RGB [N, 3, S, S]. heads: in the order of the network's outputs, each
+    output named like its head. float_tail: the final sigmoid and softmax operators, float in every target.
+    kept_float: nodes of int8.onnx kept in float on purpose.
+    """
+
+    format: Literal[1] = 1
+    name: str
+    version: str
+    size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)]
+    heads: tuple[HeadSpec, ...]
+    cleanup: MaskCleanup = MaskCleanup()
+    float_tail: tuple[str, ...] = ()
+    kept_float: tuple[str, ...] = ()
+    intended_use: str
+    licence: str
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _heads_are_distinct(self) -> "ModelCard":
+        names = [head.name for head in self.heads]
+        if not names or len(set(names)) != len(names):
+            raise ValueError("a model needs at least one head, each with a name of its own")
+        if sum(head.kind == "mask" for head in self.heads) > 1:
+            raise ValueError("a model has at most one mask head")
+        return self
+
+    @property
+    def mask(self) -> HeadSpec | None:
+        """The mask head, if the network has one."""
+        return next((head for head in self.heads if head.kind == "mask"), None)
+
+    def head(self, name: str) -> HeadSpec:
+        """The head of that name; a KeyError is a programming mistake."""
+        return {head.name: head for head in self.heads}[name]
+
+    @staticmethod
+    def read(path: Path) -> "ModelCard":
+        """Read a model.json.
+
+        Raises: GraphError that names the file and each wrong field, or says which edgeskin wrote a newer format.
+        """
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise GraphError(
+                f"{path}: no such file. A Graph folder holds model.json, fp32.onnx and int8.onnx"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise GraphError(f"{path}: cannot be read as JSON: {error}") from error
+        if isinstance(value, dict) and value.get("format") != FORMAT:
+            raise GraphError(
+                f"{path}: format {value.get('format')!r}, this edgeskin reads format {FORMAT}. "
+                "Install the edgeskin that wrote it, or export it again"
+            )
+        try:
+            return ModelCard.model_validate(value)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise GraphError(f"{path}: {problems}") from error
+
+    def write(self, path: Path) -> None:
+        """Write model.json; equal cards give equal bytes."""
+        files.write_json(path, self.model_dump(mode="json"))

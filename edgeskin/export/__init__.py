@@ -1,0 +1,1 @@
+"""The journey from a run or a Graph folder to a judged bundle."""

@@ -1,0 +1,100 @@
+"""Writing so that a kill, a full disk or a failed run never leaves half a result nor destroys an older one.
+
+Everything is written under a temporary name beside its place and renamed at the end. A reader therefore sees the old
+result or the new one, never a mixture.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeskin.errors import EdgeskinError
+
+
+def _explain(error: OSError, path: Path) -> EdgeskinError:
+    reason = {
+        errno.ENOSPC: "the disk is full; free some space",
+        errno.EDQUOT: "the disk quota is used up; free some space",
+        errno.EACCES: "permission denied; choose a folder you may write to",
+        errno.EPERM: "permission denied; choose a folder you may write to",
+        errno.EROFS: "the file system is read-only; choose another folder",
+    }.get(error.errno or 0, error.strerror or str(error))
+    return EdgeskinError(f"{path}: cannot write: {reason}. What stood there before is untouched.")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that it is either wholly there or not at all.
+
+    Raises: EdgeskinError where the disk is full or the folder is not writable; an existing file is then untouched.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise _explain(error, path) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text as `write_bytes` does."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON with sorted keys and a final newline, so that equal values give equal bytes."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name; on success it takes the place of `path`, on failure it vanishes.
+
+    An existing `path` is moved aside first and removed only once the new folder stands in its place.
+
+    Raises: EdgeskinError where the disk is full or the place is not writable.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    except OSError as error:
+        raise _explain(error, path) from error
+    old = building.with_suffix(".old")
+    try:
+        yield building
+        building.chmod(0o755)
+        if path.exists():
+            path.rename(old)
+        building.rename(path)
+    except OSError as error:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise _explain(error, path) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The exported network as data: its representation, reader, lint and rewrites."""

@@ -1,0 +1,1 @@
+"""Mobile encoders, the decoder, heads, and the multi-task network made of them. Needs torch."""

@@ -1,0 +1,48 @@
+"""Engines that are imported when used, never before."""
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+from edgeskin.errors import MissingDependencyError
+
+EXTRA_OF = {
+    "torch": "train",
+    "torchao": "train",
+    "safetensors": "train",
+    "tensorboard": "train",
+    "onnxscript": "train",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "ai_edge_litert": "tflite",
+    "tflite": "tflite",
+    "flatbuffers": "tflite",
+    "coremltools": "coreml",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "model_signing": "sign",
+}
+"""The extra of pyproject.toml that brings each optional module."""
+
+
+def available(module: str) -> bool:
+    """Whether `module` can be imported here, found without importing it."""
+    return importlib.util.find_spec(module.partition(".")[0]) is not None
+
+
+def missing(*modules: str) -> str | None:
+    """One sentence that names the first of `modules` that is absent and how to get it, or None."""
+    for module in modules:
+        if not available(module):
+            return f"{module} is not installed. Install it with: pip install 'edgeskin[{EXTRA_OF[module.partition('.')[0]]}]'"
+    return None
+
+
+def require(module: str) -> ModuleType:
+    """Import an optional module.
+
+    Raises: MissingDependencyError, with the command that installs it. Nothing is ever installed for the user.
+    """
+    sentence = missing(module)
+    if sentence is not None:
+        raise MissingDependencyError(sentence)
+    return importlib.import_module(module)

@@ -1,0 +1,1 @@
+"""Screening photos with a bundle. Knows nothing of training."""

@@ -1,0 +1,1 @@
+"""From a recipe and a data folder to a run. Needs torch."""
