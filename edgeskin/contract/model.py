@@ -70,13 +70,15 @@ class Provenance(Frozen):
     """Where the weights come from; printed in reports and carried into every artifact.
 
     data: names of the data sets trained on. data_list_sha256: hash of the sorted training image ids.
-    recipe_sha256: hash of the recipe file.
+    select_ids: image ids that training held out to choose epochs and thresholds. recipe_sha256: hash of the recipe with
+    all its values.
     """
 
     recipe: str
     recipe_sha256: str
     data: tuple[str, ...]
     data_list_sha256: str
+    select_ids: tuple[str, ...] = ()
     seed: int
     edgeskin_version: str
     notes: tuple[str, ...] = ()

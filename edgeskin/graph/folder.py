@@ -12,6 +12,9 @@ from edgeskin import files
 from edgeskin.contract.model import ModelCard
 from edgeskin.errors import GraphError
 
+PARTS = ("fp32.onnx", "int8.onnx", "model.json", "golden", "chain.json", "evidence.json", "checkpoint.safetensors")
+"""Everything a Graph folder may hold, by name."""
+
 
 @dataclass(frozen=True)
 class Graph:

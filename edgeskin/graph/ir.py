@@ -1,14 +1,15 @@
 """The exported network as data: about 25 operator kinds, quantization on tensors, activations fused, batch norm gone.
 
-Every tensor that the QAT contract quantizes carries a `Quantization`; one without is float. An operator whose inputs and
-output are all quantized is an integer operator; a declared float island is simply a run of nodes whose tensors are not.
-The dtype of what flows is therefore never stored twice.
+Every tensor that the QAT contract quantizes carries a `Quantization`; one without is float. An operator whose inputs
+and output are all quantized is an integer operator; a declared float island is simply a run of nodes whose tensors are
+not. The dtype of what flows is therefore never stored twice.
 
 Layout is NCHW throughout; the batch is the symbol "N". Lint, rewrites, the executor and every target work on this.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -22,6 +23,9 @@ Pads: TypeAlias = tuple[int, int, int, int]
 
 BATCH = "N"
 
+PIXEL_SCALE = 1 / 128
+"""The scale of the input door and of every gate inside the network; exact in float32 and float16."""
+
 
 @dataclass(frozen=True, eq=False)
 class Quantization:
@@ -32,6 +36,12 @@ class Quantization:
 
     scale: npt.NDArray[np.float32]
     axis: int | None = None
+
+    def along(self, rank: int) -> npt.NDArray[np.float32]:
+        """The scale in a shape that multiplies a tensor of that rank."""
+        if self.axis is None:
+            return self.scale
+        return self.scale.reshape([-1 if axis == self.axis else 1 for axis in range(rank)])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Quantization) and self.axis == other.axis and np.array_equal(self.scale, other.scale)
@@ -52,6 +62,17 @@ class Tensor:
     quantization: Quantization | None = None
     data: Array | None = None
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tensor) or (self.data is None) != (other.data is None):
+            return False
+        same = (self.name, self.shape, self.quantization) == (other.name, other.shape, other.quantization)
+        if self.data is None or other.data is None:
+            return same
+        return same and self.data.dtype == other.data.dtype and np.array_equal(self.data, other.data)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.shape, self.quantization))
+
     @property
     def is_constant(self) -> bool:
         """Whether the value is stored in the file."""
@@ -62,12 +83,7 @@ class Tensor:
         assert self.data is not None, f"{self.name} is computed, it has no contents"
         if self.quantization is None:
             return self.data.astype(np.float32)
-        shape = [1] * self.data.ndim
-        if self.quantization.axis is not None:
-            shape[self.quantization.axis] = -1
-        return self.data.astype(np.float32) * self.quantization.scale.reshape(
-            shape if self.quantization.axis is not None else ()
-        )
+        return np.asarray(self.data.astype(np.float32) * self.quantization.along(self.data.ndim), np.float32)
 
 
 # --- operators: one frozen dataclass a kind, holding its attributes and nothing else ---
@@ -227,7 +243,7 @@ Operator: TypeAlias = (
 Activation: TypeAlias = Literal["relu", "relu6"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Node:
     """One operator applied: names of its input tensors, of its one output, and the activation fused behind it.
 
@@ -246,11 +262,12 @@ class Node:
         return type(self.operator).__name__
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Network:
-    """A whole network, its nodes in an order in which they can run.
+    """A whole network, its nodes in an order in which they can run. Equal networks compute the same by the same names.
 
-    inputs: names, `image` first. outputs: names, in the order of the model card's heads.
+    inputs: names, `image` first. outputs: names, in the order of the model card's heads. tensors: every input, constant
+    and computed value by name.
     """
 
     inputs: tuple[str, ...]
@@ -258,10 +275,30 @@ class Network:
     nodes: tuple[Node, ...]
     tensors: Mapping[str, Tensor] = field(repr=False)
 
+    @cached_property
+    def _producers(self) -> Mapping[str, Node]:
+        return {node.output: node for node in self.nodes}
+
+    @cached_property
+    def _consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        found: dict[str, tuple[Node, ...]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                found[name] = (*found.get(name, ()), node)
+        return found
+
     def producer(self, tensor: str) -> Node | None:
         """The node that computes `tensor`, or None for an input or constant."""
-        return next((node for node in self.nodes if node.output == tensor), None)
+        return self._producers.get(tensor)
 
     def consumers(self, tensor: str) -> tuple[Node, ...]:
         """The nodes that read `tensor`, in running order."""
-        return tuple(node for node in self.nodes if tensor in node.inputs)
+        return self._consumers.get(tensor, ())
+
+    def operands(self, node: Node) -> tuple[Tensor, ...]:
+        """The input tensors of `node`, in its order."""
+        return tuple(self.tensors[name] for name in node.inputs)
+
+    def result(self, node: Node) -> Tensor:
+        """The output tensor of `node`."""
+        return self.tensors[node.output]

@@ -1,0 +1,325 @@
+"""Accuracy on labelled images: run a network over the cases, then compare float and int8 on the same images.
+
+The column of labels.csv that tells a head's truth is named like the head: 0 or 1 for a sigmoid head, one of its labels
+for a softmax head. A case whose cell is empty does not count for that head, one without a mask not for the mask
+metrics.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeskin.benchmarks import metrics
+from edgeskin.benchmarks.bootstrap import RESAMPLES, SEED, Statistic, compare, resample_counts
+from edgeskin.benchmarks.measurements import AccuracyReport, Confusion, MetricFigure
+from edgeskin.benchmarks.metrics import Bools, Counts, Floats, Integers, PixelCounts
+from edgeskin.contract.image import Letterbox, letterbox
+from edgeskin.contract.mask import clean, lesion_mask
+from edgeskin.contract.model import HeadSpec, ModelCard
+from edgeskin.data.cases import Case, data_list_sha256, read_image, read_mask
+from edgeskin.data.datasets import DatasetLayout
+from edgeskin.data.labels import MISSING, truth
+from edgeskin.errors import DataError, TargetError
+from edgeskin.targets.base import Float32, Session, UInt8
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Figures: TypeAlias = dict[str, MetricFigure]
+
+_MASK_METRICS: dict[str, Callable[[PixelCounts], Floats]] = {
+    "mask_jaccard": metrics.jaccard,
+    "mask_jaccard_thresholded": metrics.thresholded_jaccard,
+    "mask_dice": metrics.dice,
+    "mask_mcc": metrics.mcc,
+    "mask_pixel_sensitivity": metrics.pixel_sensitivity,
+    "mask_pixel_specificity": metrics.pixel_specificity,
+}
+_CONFUSION_METRICS: dict[str, Callable[[Floats], Floats]] = {
+    "balanced_accuracy": metrics.balanced_accuracy,
+    "accuracy": metrics.accuracy,
+    "weighted_f1": metrics.weighted_f1,
+    "macro_f1": metrics.macro_f1,
+    "kappa": metrics.kappa,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What one network answered on a set of cases.
+
+    probabilities: by head other than the mask, float32 [cases, labels]. masked: which cases were compared with a mask;
+    cleaned, raw: their pixel counts with and without clean-up, at the photos' own sizes, in the cases' order.
+    """
+
+    image_ids: tuple[str, ...]
+    probabilities: Mapping[str, Float32]
+    masked: Bools
+    cleaned: PixelCounts
+    raw: PixelCounts
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    case: Case
+    image: UInt8
+    box: Letterbox
+    truth: Mask | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    probabilities: Mapping[str, Float32]
+    cleaned: PixelCounts | None
+    raw: PixelCounts | None
+
+
+def predict(
+    session: Session,
+    card: ModelCard,
+    cases: Sequence[Case],
+    workers: int = 1,
+    on_case: Callable[[], None] = lambda: None,
+) -> Predictions:
+    """Run the network over the cases, one image at a time as on the device; threads read photos and clean masks.
+
+    on_case: called after each case, for a progress bar.
+    Raises: DataError for an unreadable image or mask; TargetError where the network answers with no number.
+    """
+    scored: list[_Scored] = []
+    with ThreadPoolExecutor(workers) as pool:
+        prepared = _ahead(pool, partial(_prepare, card), cases, depth=4 * workers)
+        answered = ((one, _run(session, card, one)) for one in prepared)
+        for one in _ahead(pool, partial(_score, card), answered, depth=4 * workers):
+            scored.append(one)
+            on_case()
+    return Predictions(
+        image_ids=tuple(case.image_id for case in cases),
+        probabilities={
+            head.name: np.array([one.probabilities[head.name] for one in scored], np.float32).reshape(
+                -1, len(head.labels)
+            )
+            for head in card.heads
+            if head.kind != "mask"
+        },
+        masked=np.array([one.cleaned is not None for one in scored], bool),
+        cleaned=PixelCounts.join([one.cleaned for one in scored if one.cleaned is not None]),
+        raw=PixelCounts.join([one.raw for one in scored if one.raw is not None]),
+    )
+
+
+def measure(
+    in_float: Predictions,
+    in_int8: Predictions,
+    cases: Sequence[Case],
+    card: ModelCard,
+    *,
+    layout: DatasetLayout,
+    split: str,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> AccuracyReport:
+    """Every metric of both networks with its interval, and the drop between them with its bound.
+
+    All metrics share the same resamples; cases of one group (patient, lesion) are drawn together.
+    Raises: DataError where the cases have neither a mask nor a label for any head, or a label that a head does not
+    know.
+    """
+    ids = tuple(case.image_id for case in cases)
+    assert in_float.image_ids == in_int8.image_ids == ids, "float, int8 and truth must be about the same images"
+    groups = [case.group or case.image_id for case in cases] if any(case.group for case in cases) else None
+    counts = resample_counts(len(cases), resamples, seed, groups)
+    figures: Figures = {}
+    confusions: dict[str, Confusion] = {}
+    cautions = list(layout.cautions)
+    for head in card.heads:
+        if head.kind == "mask":
+            figures |= _mask_figures(in_float, in_int8, counts)
+        elif cases and head.name not in cases[0].labels:
+            cautions.append(f"labels.csv has no column {head.name}: that head was not measured")
+        else:
+            answers = _Answers.of(head, cases, in_float, in_int8, counts)
+            if head.kind == "sigmoid":
+                figures |= _sigmoid_figures(answers, layout, cases)
+                continue
+            if not confusions and in_int8.masked.any():
+                figures["mean_performance"] = _mean_performance(answers, in_float, in_int8, counts)
+            figures |= _softmax_figures(answers)
+            confusions[head.name] = answers.confusion()
+    if not figures:
+        raise DataError(
+            f"{layout.name}, {split}: no masks, and no column of labels.csv is named like a head: nothing to measure"
+        )
+    return AccuracyReport(
+        dataset=layout.name,
+        split=split,
+        n=len(cases),
+        data_list_sha256=data_list_sha256(ids),
+        metrics=figures,
+        confusion=confusions,
+        cautions=tuple(cautions),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """What both networks answered to one head, on the cases (`rows` of all) whose truth is known.
+
+    truth: int64 [rows]. in_float, in_int8: probabilities, float32 [rows, labels]. counts: [resamples, rows].
+    """
+
+    head: HeadSpec
+    rows: Integers
+    truth: Integers
+    in_float: Float32
+    in_int8: Float32
+    counts: Counts
+
+    @staticmethod
+    def of(
+        head: HeadSpec, cases: Sequence[Case], in_float: Predictions, in_int8: Predictions, counts: Counts
+    ) -> "_Answers":
+        """Raises: DataError for a label that the head does not know."""
+        known = truth(cases, head, head.name)
+        rows = np.flatnonzero(known != MISSING)
+        a, b = (one.probabilities[head.name][rows] for one in (in_float, in_int8))
+        return _Answers(head, rows, known[rows], a, b, counts[:, rows])
+
+    def figure(self, statistic: Callable[[Float32], Statistic], *, lower_is_better: bool = False) -> MetricFigure:
+        """One metric; `statistic` makes it of the probabilities of one network."""
+        return compare(statistic(self.in_float), statistic(self.in_int8), self.counts, lower_is_better=lower_is_better)
+
+    def matrix(self, probabilities: Float32) -> Statistic:
+        """The confusion matrix as a function of how often each case counts."""
+        return partial(metrics.confusion, self.truth, probabilities.argmax(axis=1), len(self.head.labels))
+
+    def confusion(self) -> Confusion:
+        """The confusion matrices of all cases, each counted once."""
+        once = np.ones(len(self.rows))
+        in_float, in_int8 = (
+            tuple(tuple(int(cell) for cell in row) for row in self.matrix(one)(once))
+            for one in (self.in_float, self.in_int8)
+        )
+        return Confusion(labels=self.head.labels, float=in_float, int8=in_int8)
+
+    def only(self, chosen: Bools) -> "_Answers":
+        """The same on some of the rows."""
+        return _Answers(
+            self.head,
+            self.rows[chosen],
+            self.truth[chosen],
+            self.in_float[chosen],
+            self.in_int8[chosen],
+            self.counts[:, chosen],
+        )
+
+
+def _mask_figures(in_float: Predictions, in_int8: Predictions, counts: Counts) -> Figures:
+    if not in_int8.masked.any():
+        return {}
+    counts = counts[:, in_int8.masked]
+
+    def figure(metric: Callable[[PixelCounts], Floats], a: PixelCounts, b: PixelCounts) -> MetricFigure:
+        return compare(partial(metrics.mean, metric(a)), partial(metrics.mean, metric(b)), counts)
+
+    figures = {name: figure(metric, in_float.cleaned, in_int8.cleaned) for name, metric in _MASK_METRICS.items()}
+    return figures | {"mask_jaccard_raw": figure(metrics.jaccard, in_float.raw, in_int8.raw)}
+
+
+def _sigmoid_figures(answers: _Answers, layout: DatasetLayout, cases: Sequence[Case]) -> Figures:
+    name, threshold = answers.head.name, answers.head.threshold
+    assert threshold is not None, "the model card demands a threshold of a sigmoid head"
+    positive = answers.truth == 1
+    figures = {
+        f"{name}_auroc": _auroc(answers),
+        f"{name}_sensitivity": answers.figure(lambda p: partial(metrics.sensitivity, positive, p[:, 0], threshold)),
+        f"{name}_specificity": answers.figure(lambda p: partial(metrics.specificity, positive, p[:, 0], threshold)),
+        f"{name}_sensitivity_at_specificity_80": answers.figure(
+            lambda p: partial(metrics.sensitivity_at_specificity, positive, p[:, 0], 0.8)
+        ),
+        f"{name}_ece": answers.figure(
+            lambda p: partial(metrics.calibration_error, positive, p[:, 0]), lower_is_better=True
+        ),
+    }
+    for subset in layout.subsets:
+        inside = np.array([cases[row].value(subset.column) == subset.value for row in answers.rows], bool)
+        if inside.any():
+            figures[f"{name}_auroc_{subset.name}"] = _auroc(answers.only(inside))
+    return figures
+
+
+def _auroc(answers: _Answers) -> MetricFigure:
+    return answers.figure(lambda p: partial(metrics.auroc, answers.truth == 1, p[:, 0]))
+
+
+def _softmax_figures(answers: _Answers) -> Figures:
+    def figure(metric: Callable[[Floats], Floats]) -> MetricFigure:
+        return answers.figure(lambda p: _of(metric, answers.matrix(p)))
+
+    figures = {f"{answers.head.name}_{name}": figure(metric) for name, metric in _CONFUSION_METRICS.items()}
+    figures[f"{answers.head.name}_ece"] = answers.figure(
+        lambda p: partial(metrics.calibration_error, p.argmax(axis=1) == answers.truth, p.max(axis=1)),
+        lower_is_better=True,
+    )
+    return figures
+
+
+def _of(metric: Callable[[Floats], Floats], matrix: Statistic) -> Statistic:
+    return lambda counts: metric(matrix(counts))
+
+
+def _mean_performance(diagnosis: _Answers, in_float: Predictions, in_int8: Predictions, counts: Counts) -> MetricFigure:
+    def statistic(predictions: Predictions, probabilities: Float32) -> Statistic:
+        overlap, matrix = metrics.jaccard(predictions.cleaned), diagnosis.matrix(probabilities)
+        return lambda counts: metrics.mean_performance(
+            metrics.balanced_accuracy(matrix(counts[..., diagnosis.rows])),
+            metrics.mean(overlap, counts[..., predictions.masked]),
+        )
+
+    return compare(statistic(in_float, diagnosis.in_float), statistic(in_int8, diagnosis.in_int8), counts)
+
+
+def _prepare(card: ModelCard, case: Case) -> _Prepared:
+    photo = read_image(case)
+    image, box = letterbox(photo, card.size)
+    wanted = card.mask is not None and case.mask is not None
+    return _Prepared(case, image, box, read_mask(case) if wanted else None)
+
+
+def _run(session: Session, card: ModelCard, one: _Prepared) -> Mapping[str, Float32]:
+    outputs = session.run(one.image[np.newaxis])
+    for head in card.heads:
+        if not np.isfinite(outputs[head.name]).all():
+            raise TargetError(
+                f"{one.case.image}: the network's output {head.name} is not a number. Compare the hops of its report, "
+                "or export it again"
+            )
+    return outputs
+
+
+def _score(card: ModelCard, answered: tuple[_Prepared, Mapping[str, Float32]]) -> _Scored:
+    one, outputs = answered
+    probabilities = {head.name: outputs[head.name][0] for head in card.heads if head.kind != "mask"}
+    mask = card.mask
+    if mask is None or one.truth is None:
+        return _Scored(probabilities, None, None)
+    assert mask.threshold is not None, "the model card demands a threshold of a mask head"
+    raw = lesion_mask(outputs[mask.name][0, 0], one.box, mask.threshold, None)
+    return _Scored(probabilities, PixelCounts.of(one.truth, clean(raw, card.cleanup)), PixelCounts.of(one.truth, raw))
+
+
+def _ahead(pool: Executor, function: Callable[[In], Out], items: Iterable[In], depth: int) -> Iterator[Out]:
+    """Map over a pool, in order, never more than `depth` items ahead, so that memory stays small."""
+    waiting: deque[Future[Out]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

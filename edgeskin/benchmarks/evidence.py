@@ -1,0 +1,115 @@
+"""`evidence.json` of a Graph folder: what was measured on real images, one entry an evaluation, only ever appended.
+
+A bundle exported where no data is may rest on it (inherited), if the Graph is the same to the byte.
+"""
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from edgeskin import files
+from edgeskin.benchmarks.measurements import AccuracyReport, Confusion, Count, MetricFigure
+from edgeskin.contract.model import Frozen
+from edgeskin.errors import EdgeskinError, GraphError
+from edgeskin.targets.base import Precision
+
+
+class EvidenceEntry(Frozen):
+    """One evaluation of one Graph on one split.
+
+    graph_sha256: `Graph.sha256`. n: images of the split. data_list_sha256: hash of their sorted ids. tool_versions: by
+    name, those that could change a figure. date: UTC, ISO 8601.
+    """
+
+    graph_sha256: str
+    dataset: str
+    split: str
+    n: Count
+    metrics: dict[str, MetricFigure]
+    confusion: dict[str, Confusion] = Field(default_factory=dict)
+    data_list_sha256: str
+    tool_versions: dict[str, str]
+    date: str
+    cautions: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(report: AccuracyReport, graph_sha256: str, tool_versions: dict[str, str]) -> "EvidenceEntry":
+        """A measured report as evidence, dated now."""
+        assert report.inherited_from is None, "evidence is measured, never inherited"
+        return EvidenceEntry(
+            **report.model_dump(exclude={"inherited_from"}),
+            graph_sha256=graph_sha256,
+            tool_versions=tool_versions,
+            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+
+    def inherited(self, precision: Precision) -> AccuracyReport:
+        """The same figures as a report that says where they come from.
+
+        An fp32 or fp16 artifact is equivalent to the float network, so it inherits the float figures and drops nothing.
+        """
+        own = {"graph_sha256", "tool_versions", "date"}
+        report = AccuracyReport(**self.model_dump(exclude=own), inherited_from=self.date)
+        if precision == "int8":
+            return report
+        metrics = {name: figure.of_float() for name, figure in self.metrics.items()}
+        confusion = {name: one.model_copy(update={"int8": one.float}) for name, one in self.confusion.items()}
+        return report.model_copy(update={"metrics": metrics, "confusion": confusion})
+
+
+_ENTRIES = TypeAdapter(tuple[EvidenceEntry, ...])
+
+
+def read(path: Path) -> tuple[EvidenceEntry, ...]:
+    """All entries, oldest first; none where the file does not exist yet.
+
+    Raises: GraphError that names the file and the wrong field.
+    """
+    try:
+        return _ENTRIES.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise GraphError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise GraphError(f"{path}: {problems}. Evidence is written by `edgeskin evaluate`, never by hand") from error
+
+
+def find(path: Path, graph_sha256: str, split: str, dataset: str | None = None) -> EvidenceEntry | None:
+    """The newest entry of this very Graph on `split` (of `dataset`, if given), or None. Raises: as `read`."""
+    fitting = [
+        entry
+        for entry in read(path)
+        if entry.graph_sha256 == graph_sha256 and entry.split == split and dataset in (None, entry.dataset)
+    ]
+    return fitting[-1] if fitting else None
+
+
+def refuse_second_test(path: Path, graph_sha256: str, dataset: str, split: str) -> None:
+    """Called before a split is looked at: a test split is for one look a release, whatever it shows.
+
+    split: one, or several joined by `+`. Raises: EdgeskinError where test is among them and this Graph already met it.
+    """
+    looks = [entry for entry in read(path) if (entry.graph_sha256, entry.dataset) == (graph_sha256, dataset)]
+    earlier = next((entry for entry in looks if _touches_test(entry.split)), None)
+    if earlier is not None and _touches_test(split):
+        raise EdgeskinError(
+            f"{path}: this network was evaluated on the test split of {dataset} on {earlier.date}; a test split is "
+            "touched once per release. Read that entry, or evaluate on val: edgeskin evaluate --split val"
+        )
+
+
+def _touches_test(split: str) -> bool:
+    return "test" in split.split("+")
+
+
+def append(path: Path, entry: EvidenceEntry) -> None:
+    """Add an entry behind the others, which stay as they are.
+
+    Raises: EdgeskinError for a second test entry (`refuse_second_test`) or where the file cannot be written; GraphError
+    where what is there cannot be read. Nothing is changed then.
+    """
+    refuse_second_test(path, entry.graph_sha256, entry.dataset, entry.split)
+    files.write_json(path, _ENTRIES.dump_python((*read(path), entry), mode="json"))

@@ -1,0 +1,286 @@
+"""The gate: every promise is one number against one limit, and what was not measured has failed.
+
+A gate file (benchmarks/gates/*.toml) says what must hold; the profile says which sections may stay pending until a
+device has measured them, and whether accuracy may be inherited from evidence.
+"""
+
+import difflib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, Field
+
+from edgeskin import shipped
+from edgeskin.benchmarks.measurements import Equivalence, Measured, Measurements
+from edgeskin.contract import declaration
+from edgeskin.contract.model import Frozen, ModelCard, Name
+from edgeskin.targets.base import Precision
+
+Section: TypeAlias = Literal["accuracy", "numerics", "latency", "size", "memory", "placement"]
+State: TypeAlias = Literal["passed", "inherited", "pending", "failed"]
+Outcome: TypeAlias = Literal["passed", "pending", "failed"]
+Comparison: TypeAlias = Literal["at most", "at least"]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+_EXIT_CODES: dict[Outcome, Literal[0, 3, 4]] = {"passed": 0, "failed": 3, "pending": 4}
+_ROUNDING = 1e-9
+"""0.85 − 0.83 is 0.020000000000000018 in binary, and that is a drop of 0.02."""
+
+
+class Limit(Frozen):
+    """How much worse int8 may be than float: the drop itself, and its one-sided 95 % paired bootstrap bound."""
+
+    estimate: Share
+    bound: Share
+
+
+class Drops(Frozen):
+    """Limits from float to int8 on the same images; each holds for every head of the kind it fits."""
+
+    mask_jaccard: Limit | None = None
+    mask_dice: Limit | None = None
+    auroc: Limit | None = None
+    sensitivity: Limit | None = None
+    sensitivity_at_specificity_80: Limit | None = None
+    balanced_accuracy: Limit | None = None
+    ece: Limit | None = None
+
+
+_FITS: dict[str, tuple[str, ...]] = {
+    "mask_jaccard": ("mask",),
+    "mask_dice": ("mask",),
+    "auroc": ("sigmoid",),
+    "sensitivity": ("sigmoid",),
+    "sensitivity_at_specificity_80": ("sigmoid",),
+    "balanced_accuracy": ("softmax",),
+    "ece": ("sigmoid", "softmax"),
+}
+"""The kinds of head each limit of `Drops` speaks of."""
+
+
+def _higher_is_better(name: str) -> str:
+    if name.endswith("_ece"):
+        raise ValueError(f"{name}: a floor is for metrics where more is better; limit drop.ece instead")
+    return name
+
+
+class Gate(Frozen):
+    """What must hold of one bundle; what is left out is not promised.
+
+    drop: float → int8. floor: least value of a metric of the network that ships, by its full name (`melanoma_auroc`).
+    equivalent: the artifact computes what `int8.onnx` computes, as `Equivalence` defines it.
+    integer_convolutions_min: share of the convolutions that must run as integer kernels (int8 only).
+    speedup_vs_fp32_min: not asked of an fp32 artifact. latency_p90_ms_max: of the network alone, at the profile's
+    threads.
+    """
+
+    description: str = ""
+    drop: Drops = Drops()
+    floor: dict[Annotated[Name, AfterValidator(_higher_is_better)], Share] = Field(default_factory=dict)
+    equivalent: bool = False
+    speedup_vs_fp32_min: Positive | None = None
+    latency_p90_ms_max: Positive | None = None
+    size_mib_max: Positive | None = None
+    peak_memory_mib_max: Positive | None = None
+    integer_convolutions_min: Share | None = None
+
+    @staticmethod
+    def read(path: Path) -> "Gate":
+        """Read a gate file. Raises: RecipeError with all its mistakes, each with the nearest valid key."""
+        return declaration.read(path, Gate)
+
+    @staticmethod
+    def find(name: str) -> "Gate":
+        """A gate by path or shipped name. Raises: EdgeskinError that lists the shipped ones; RecipeError as `read`."""
+        return Gate.read(shipped.find("gates", name))
+
+
+class Promise(Frozen):
+    """One number against one limit, and how it came out.
+
+    measured: None where it was not measured. sentence: the same for a reader.
+    """
+
+    name: str
+    section: Section
+    comparison: Comparison
+    limit: float
+    measured: Measured
+    state: State
+    sentence: str
+
+
+class Verdict(Frozen):
+    """How a bundle came out of its gate. Passed means that every promise passed or was inherited, and there was one."""
+
+    state: Outcome
+    promises: tuple[Promise, ...]
+
+    @property
+    def exit_code(self) -> Literal[0, 3, 4]:
+        """0 passed, 3 failed, 4 pending on a device."""
+        return _EXIT_CODES[self.state]
+
+    def in_state(self, state: State) -> tuple[Promise, ...]:
+        """The promises that came out as `state`."""
+        return tuple(promise for promise in self.promises if promise.state == state)
+
+
+class _Term(Frozen):
+    """A promise before it is judged.
+
+    why_not: why there is no number. where: what a bad number should send the reader to.
+    """
+
+    name: str
+    section: Section
+    comparison: Comparison
+    limit: float
+    measured: Measured
+    why_not: str = ""
+    where: str = ""
+    inherited_from: str | None = None
+
+
+def judge(
+    measurements: Measurements,
+    gate: Gate,
+    card: ModelCard,
+    precision: Precision,
+    *,
+    may_be_pending: Collection[Section] = (),
+    accept_inherited: bool = False,
+) -> Verdict:
+    """Hold what was measured against the gate.
+
+    Measured and bad is failed. Not measured is failed, or pending where its section is in `may_be_pending`. Accuracy
+    that rests on evidence counts only where `accept_inherited` says so and the artifact is equivalent on the golden
+    cases; otherwise it was not measured. Failed beats pending. A gate that promises nothing of this network is not a
+    pass.
+    """
+    terms = [
+        *_accuracy(measurements, gate, card, accept_inherited),
+        *(_numerics(measurements, card) if gate.equivalent else ()),
+        *_resources(measurements, gate, precision),
+    ]
+    promises = tuple(_settle(term, may_be_pending) for term in terms)
+    states = {promise.state for promise in promises}
+    if not promises or "failed" in states:
+        return Verdict(state="failed", promises=promises)
+    return Verdict(state="pending" if "pending" in states else "passed", promises=promises)
+
+
+def _settle(term: _Term, may_be_pending: Collection[Section]) -> Promise:
+    limit = f"{term.comparison} {term.limit:.6g}"
+    state: State
+    if term.measured is None:
+        state = "pending" if term.section in may_be_pending else "failed"
+        sentence = f"not measured{': ' + term.why_not if term.why_not else ''}; it must be {limit}"
+    else:
+        over = term.measured - term.limit if term.comparison == "at most" else term.limit - term.measured
+        good = over <= _ROUNDING
+        state = ("inherited" if term.inherited_from else "passed") if good else "failed"
+        source = f", from the evidence of {term.inherited_from}" if term.inherited_from else ""
+        sentence = f"{term.measured:.6g}{source}; {'is' if good else 'must be'} {limit}"
+        sentence += f" ({term.where})" if term.where and not good else ""
+    return Promise(
+        name=term.name,
+        section=term.section,
+        comparison=term.comparison,
+        limit=term.limit,
+        measured=term.measured,
+        state=state,
+        sentence=sentence,
+    )
+
+
+def _accuracy(measurements: Measurements, gate: Gate, card: ModelCard, accept_inherited: bool) -> Iterator[_Term]:
+    report = measurements.accuracy
+    why_not = "no data was given and there is no evidence for this graph"
+    if report is not None and report.inherited_from is not None:
+        if not accept_inherited:
+            report, why_not = None, "this profile does not accept inherited accuracy; give --data"
+        elif measurements.equivalent is not True:
+            report, why_not = None, "evidence counts only for an artifact that is equivalent on all golden cases"
+    figures = report.metrics if report is not None else {}
+    source = report.inherited_from if report is not None else None
+
+    def term(name: str, metric: str, limit: float, value: float | None, at: Comparison) -> _Term:
+        reason = why_not if report is None else _undefined_or_unknown(metric, figures)
+        return _Term(
+            name=name,
+            section="accuracy",
+            comparison=at,
+            limit=limit,
+            measured=value,
+            why_not=reason,
+            inherited_from=source,
+        )
+
+    for metric, limit in _drops(gate, card):
+        figure = figures.get(metric)
+        drop, bound = (figure.drop, figure.drop_upper95) if figure else (None, None)
+        yield term(f"{metric}_drop", metric, limit.estimate, drop, "at most")
+        yield term(f"{metric}_drop_upper95", metric, limit.bound, bound, "at most")
+    for metric, least in gate.floor.items():
+        figure = figures.get(metric)
+        yield term(metric, metric, least, figure.int8 if figure else None, "at least")
+
+
+def _drops(gate: Gate, card: ModelCard) -> Iterator[tuple[str, Limit]]:
+    """The full name of every metric whose drop is limited, with its limit."""
+    for key, kinds in _FITS.items():
+        limit: Limit | None = getattr(gate.drop, key)
+        for head in card.heads:
+            if limit is not None and head.kind in kinds:
+                yield (key if head.kind == "mask" else f"{head.name}_{key}"), limit
+
+
+def _undefined_or_unknown(metric: str, figures: Collection[str]) -> str:
+    if metric in figures:
+        return "undefined on these images, which lack a class"
+    near = difflib.get_close_matches(metric, figures, n=1)
+    return f"there is no metric {metric}" + (f", did you mean {near[0]}?" if near else " for these images")
+
+
+def _numerics(measurements: Measurements, card: ModelCard) -> Iterator[_Term]:
+    rule, hops = Equivalence(), measurements.artifact_hops
+    unseen = sorted({head.name for head in card.heads} - {hop.tensor for hop in hops})
+    judged = () if unseen else tuple(hop for hop in measurements.numerics if hop.equivalent is not None)
+    why_not = f"the artifact was not compared on {', '.join(unseen)}" if unseen else ""
+    first = measurements.first_divergence
+    where = f"it first diverges at {first.name}, {first.tensor}" if first is not None else ""
+
+    def term(name: str, at: Comparison, limit: float, value: float | None) -> _Term:
+        return _Term(
+            name=name, section="numerics", comparison=at, limit=limit, measured=value, why_not=why_not, where=where
+        )
+
+    if card.mask is not None:
+        agreements = [hop.mask_agreement for hop in judged if hop.mask_agreement is not None]
+        yield term("mask_agreement", "at least", rule.mask_agreement, min(agreements, default=None))
+    gaps = [(hop.mean_abs, rule.mean_abs_limit(hop.engine_gap)) for hop in judged if hop.mean_abs is not None]
+    worst, allowed = max(gaps, key=lambda gap: gap[0] / gap[1], default=(None, rule.mean_abs))
+    yield term("mean_probability_difference", "at most", allowed, worst)
+    if any(head.kind != "mask" for head in card.heads):
+        equal = [hop.labels_equal for hop in judged if hop.labels_equal is not None]
+        yield term("outputs_with_other_decisions", "at most", 0, float(equal.count(False)) if equal else None)
+
+
+def _resources(measured: Measurements, gate: Gate, precision: Precision) -> Iterator[_Term]:
+    speed, memory, placement = measured.speed, measured.memory, measured.placement
+    latency = measured.model_latency(precision)
+    speedup = gate.speedup_vs_fp32_min if precision != "fp32" else None
+    integer = gate.integer_convolutions_min if precision == "int8" else None
+    rows: tuple[tuple[str, Section, Comparison, float | None, float | None], ...] = (
+        ("speedup_vs_fp32", "latency", "at least", speedup, speed.speedup_vs_fp32 if speed else None),
+        ("latency_p90_ms", "latency", "at most", gate.latency_p90_ms_max, latency.p90_ms if latency else None),
+        ("size_mib", "size", "at most", gate.size_mib_max, measured.size_mib),
+        ("peak_memory_mib", "memory", "at most", gate.peak_memory_mib_max, memory.peak_mib if memory else None),
+        ("integer_convolutions", "placement", "at least", integer, placement.integer_fraction if placement else None),
+    )
+    for name, section, comparison, limit, value in rows:
+        if limit is not None:
+            yield _Term(name=name, section=section, comparison=comparison, limit=limit, measured=value)

@@ -1,0 +1,245 @@
+"""What was measured, as values: a section that is absent was not measured, and the gate must know.
+
+A figure that is undefined (a metric of one class only, a clock the board does not tell) is None, never nan or zero, so
+that it can be written as JSON and can never be mistaken for a good value.
+"""
+
+import dataclasses
+import math
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from edgeskin.contract.model import Frozen
+from edgeskin.targets.base import Placement, Precision
+
+
+def _none_for_nan(value: object) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+Measured: TypeAlias = Annotated[float | None, BeforeValidator(_none_for_nan)]
+"""A figure, or None where it is undefined or was not measured; nan becomes None."""
+Interval: TypeAlias = tuple[Measured, Measured]
+"""Lower and upper end."""
+Count: TypeAlias = Annotated[int, Field(ge=0)]
+
+TO_ARTIFACT = "→ artifact"
+"""How the name of the chain's last hop ends."""
+
+
+class MetricFigure(Frozen):
+    """One accuracy metric of the float and the int8 network on the same images.
+
+    int8: the network that ships, whatever its precision. ci95: percentile bootstrap interval of int8; float_ci95: of
+    float.
+    drop: how much worse int8 is, in the metric's own unit; positive is worse, also where lower is better (ECE).
+    drop_upper95: one-sided 95 % upper bound of the drop from the paired bootstrap.
+    smallest_detectable_drop: 1.645 × the standard error of the paired drop; a smaller one could not have been shown.
+    n: images that count for this metric.
+    """
+
+    float: Measured
+    int8: Measured
+    ci95: Interval | None = None
+    float_ci95: Interval | None = None
+    drop: Measured = None
+    drop_upper95: Measured = None
+    smallest_detectable_drop: Measured = None
+    n: Count
+
+    def of_float(self) -> "MetricFigure":
+        """The figure of an artifact that is the float network: the same value on both sides, and no drop."""
+        none = 0.0 if self.float is not None else None
+        return MetricFigure(
+            float=self.float,
+            int8=self.float,
+            ci95=self.float_ci95,
+            float_ci95=self.float_ci95,
+            drop=none,
+            drop_upper95=none,
+            smallest_detectable_drop=none,
+            n=self.n,
+        )
+
+
+class Confusion(Frozen):
+    """Counts of a softmax head; rows are the truth, columns the prediction, both in the order of `labels`."""
+
+    labels: tuple[str, ...]
+    float: tuple[tuple[int, ...], ...]
+    int8: tuple[tuple[int, ...], ...]
+
+
+class AccuracyReport(Frozen):
+    """Accuracy on one split of one data set.
+
+    inherited_from: date of the evidence entry this rests on, or None where it was measured in this run.
+    data_list_sha256: hash of the sorted image ids. cautions: the words that must stand beside the figures.
+    """
+
+    dataset: str
+    split: str
+    n: Count
+    data_list_sha256: str
+    metrics: dict[str, MetricFigure]
+    confusion: dict[str, Confusion] = Field(default_factory=dict)
+    cautions: tuple[str, ...] = ()
+    inherited_from: str | None = None
+
+
+class NumericsHop(Frozen):
+    """One step of the chain compared on one tensor (an output of the network, unless said otherwise).
+
+    name: the step, such as `int8.onnx → artifact`; the last step's name ends with `→ artifact`. mean_abs, max_abs:
+    absolute difference of the values (of the probabilities, for an output). mask_agreement: fraction of equal mask
+    pixels, for a mask output. labels_equal: whether decisions agree wherever the reference's margin exceeds 4/256,
+    for the other outputs. engine_gap: mean absolute difference between onnxruntime optimised and plain on the same
+    inputs. equivalent: by the rule of `Equivalence`; None where the step is only shown (float and int8 are not meant
+    to be equal).
+    """
+
+    name: str
+    tensor: str
+    mean_abs: Measured
+    max_abs: Measured
+    mask_agreement: Measured = None
+    labels_equal: bool | None = None
+    engine_gap: Measured = None
+    equivalent: bool | None = None
+
+
+class Equivalence(Frozen):
+    """When an artifact computes the same as `int8.onnx`.
+
+    mask_agreement: at least this fraction of mask pixels is equal. mean_abs: the mean absolute difference of the
+    probabilities is at most max(engine_gaps × onnxruntime's own gap, mean_abs). label_margin: decisions must agree
+    where the reference's margin exceeds it.
+    """
+
+    mask_agreement: Annotated[float, Field(ge=0, le=1)] = 0.999
+    mean_abs: Annotated[float, Field(ge=0, le=1)] = 0.002
+    engine_gaps: Annotated[float, Field(ge=0)] = 2.0
+    label_margin: Annotated[float, Field(ge=0, le=1)] = 4 / 256
+
+    def mean_abs_limit(self, engine_gap: float | None) -> float:
+        """The largest mean absolute difference that still counts as equal."""
+        return max(self.engine_gaps * (engine_gap or 0.0), self.mean_abs)
+
+    def holds(self, hop: NumericsHop) -> bool:
+        """Whether one compared output is equivalent; what was not measured does not hold."""
+        if hop.mean_abs is None or (hop.mask_agreement is None and hop.labels_equal is None):
+            return False
+        agrees = hop.mask_agreement is None or hop.mask_agreement >= self.mask_agreement
+        return agrees and hop.labels_equal is not False and hop.mean_abs <= self.mean_abs_limit(hop.engine_gap)
+
+
+class LatencyFigure(Frozen):
+    """Wall time of one thing done again and again.
+
+    name: what was timed (`model int8`, `model fp32`, `photo to findings`). cv: coefficient of variation, which is
+    standard deviation over mean. seconds: how long it was sampled. mode: `release` is ≥ 1024 samples and ≥ 60 s;
+    `quick` is for work.
+    """
+
+    name: str
+    threads: Annotated[int, Field(ge=1)]
+    p50_ms: Measured
+    p90_ms: Measured
+    p99_ms: Measured
+    mean_ms: Measured
+    cv: Measured
+    samples: Count
+    seconds: Annotated[float, Field(ge=0)]
+    mode: Literal["quick", "release"]
+
+
+class SpeedRatio(Frozen):
+    """int8 against fp32 in one interleaved run.
+
+    speedup_vs_fp32: median over pairs of fp32 time / int8 time; above 1 int8 is faster. low, high: its 95 % interval.
+    """
+
+    threads: Annotated[int, Field(ge=1)]
+    speedup_vs_fp32: Measured
+    low: Measured = None
+    high: Measured = None
+    pairs: Count
+
+
+class MemoryFigure(Frozen):
+    """Peak resident memory of loading the engine and running the artifact, above a bare interpreter with NumPy."""
+
+    peak_mib: Measured
+
+
+class PlacementFigure(Frozen):
+    """Where the operators really ran, read from the engine.
+
+    float_operators: names of those left in float although the network quantizes them.
+    """
+
+    provider: str
+    convolutions: Count
+    integer_convolutions: Count
+    float_operators: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(placement: Placement) -> "PlacementFigure":
+        """What an opened artifact says of itself, as a figure."""
+        return PlacementFigure.model_validate(dataclasses.asdict(placement))
+
+    @property
+    def integer_fraction(self) -> float | None:
+        """Fraction of the convolutions that ran as integer kernels; None for a network without any."""
+        return self.integer_convolutions / self.convolutions if self.convolutions else None
+
+
+class DeviceFacts(Frozen):
+    """The machine the figures belong to.
+
+    flags: those that decide integer speed or exactness (avx2, avx_vnni, avx512_vnni, asimddp, …). engines: version of
+    every engine used, by module name. governor, clock_mhz, temperature_c: None where the machine does not tell.
+    """
+
+    cpu: str
+    flags: tuple[str, ...] = ()
+    cores: Annotated[int, Field(ge=1)]
+    governor: str | None = None
+    clock_mhz: Measured = None
+    temperature_c: Measured = None
+    os: str
+    python: str
+    engines: dict[str, str] = Field(default_factory=dict)
+
+
+class Measurements(Frozen):
+    """Everything measured on one artifact; a section that is None (or empty) was not measured."""
+
+    accuracy: AccuracyReport | None = None
+    numerics: tuple[NumericsHop, ...] = ()
+    latency: tuple[LatencyFigure, ...] = ()
+    speed: SpeedRatio | None = None
+    size_mib: Measured = None
+    memory: MemoryFigure | None = None
+    placement: PlacementFigure | None = None
+    device: DeviceFacts | None = None
+
+    def model_latency(self, precision: Precision) -> LatencyFigure | None:
+        """The time of the network alone at `precision`; the figure named `model int8`, `model fp16` or `model fp32`."""
+        return next((figure for figure in self.latency if figure.name == f"model {precision}"), None)
+
+    @property
+    def artifact_hops(self) -> tuple[NumericsHop, ...]:
+        """The last step of the chain, output by output: the artifact against the network it was built from."""
+        return tuple(hop for hop in self.numerics if hop.name.endswith(TO_ARTIFACT) and hop.equivalent is not None)
+
+    @property
+    def equivalent(self) -> bool | None:
+        """Whether the artifact and every earlier judged hop are equivalent; None without a compared artifact."""
+        return all(hop.equivalent is not False for hop in self.numerics) if self.artifact_hops else None
+
+    @property
+    def first_divergence(self) -> NumericsHop | None:
+        """The first hop, and its first tensor, that is not equivalent."""
+        return next((hop for hop in self.numerics if hop.equivalent is False), None)

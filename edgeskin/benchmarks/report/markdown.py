@@ -1,0 +1,227 @@
+"""`report.md`: the report for an engineer who reads it in CI; verdict first, tables that read as plain text too."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from edgeskin.benchmarks.gate import Promise
+from edgeskin.benchmarks.measurements import AccuracyReport, Interval, Measurements, NumericsHop
+from edgeskin.benchmarks.report.model import Report
+
+NOT_MEASURED = "not measured"
+_MARKS = {"passed": "✓", "inherited": "✓", "pending": "…", "failed": "✗"}
+
+
+def render(report: Report) -> str:
+    """The whole report as GitHub-flavoured Markdown."""
+    measured = report.measurements
+    sections = [
+        _head(report),
+        _promises(report.verdict.promises),
+        _accuracy(measured.accuracy),
+        _numerics(measured.numerics),
+        _resources(measured),
+        _placement(measured),
+        _device(measured),
+        _cautions(report),
+        _footer(report),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _head(report: Report) -> str:
+    verdict = report.verdict
+    counts = ", ".join(
+        f"{len(verdict.in_state(state))} {state}"
+        for state in ("passed", "inherited", "pending", "failed")
+        if verdict.in_state(state)
+    )
+    lines = [
+        f"# {report.name} {report.version}, {report.target} {report.precision}: {verdict.state}",
+        "",
+        f"**{verdict.state.capitalize()}** (exit code {verdict.exit_code}): gate `{report.gate}`, "
+        f"profile `{report.profile}`; {counts or 'the gate promises nothing of this network, and that is not a pass'}.",
+    ]
+    trouble = [*verdict.in_state("failed"), *verdict.in_state("pending")]
+    if trouble:
+        lines += ["", *(f"- {promise.state}: `{promise.name}` {promise.sentence}" for promise in trouble)]
+    return "\n".join(lines)
+
+
+def _promises(promises: Sequence[Promise]) -> str:
+    rows = [
+        (
+            promise.name,
+            f"{promise.comparison} {_number(promise.limit, 6)}",
+            _number(promise.measured, 6),
+            f"{_MARKS[promise.state]} {promise.state}",
+        )
+        for promise in promises
+    ]
+    return _section("Promises", _table(("promise", "limit", "measured", "state"), rows))
+
+
+def _accuracy(report: AccuracyReport | None) -> str:
+    if report is None:
+        return _section("Accuracy", NOT_MEASURED)
+    source = (
+        f"inherited from the evidence of {report.inherited_from}" if report.inherited_from else "measured in this run"
+    )
+    rows = [
+        (
+            name,
+            str(figure.n),
+            *(_decimals(value) for value in (figure.float, figure.int8)),
+            _interval(figure.ci95),
+            *(_decimals(value) for value in (figure.drop, figure.drop_upper95, figure.smallest_detectable_drop)),
+        )
+        for name, figure in report.metrics.items()
+    ]
+    header = ("metric", "n", "float", "int8", "int8 95 % CI", "drop", "drop, 95 % bound", "detectable drop")
+    parts = [f"{report.dataset}, {report.split}: {report.n} images, {source}.", _table(header, rows)]
+    parts.append(
+        "drop: float − int8 on the same images, positive is worse (for ECE, where less is better, int8 − float). Its "
+        "bound is one-sided, by paired bootstrap. A drop below the detectable one (1.645 standard errors) could not "
+        "have been shown here."
+    )
+    for name, confusion in report.confusion.items():
+        matrix = [
+            (label, *(f"{a} → {b}" if a != b else str(a) for a, b in zip(floats, ints, strict=True)))
+            for label, floats, ints in zip(confusion.labels, confusion.float, confusion.int8, strict=True)
+        ]
+        parts.append(f"{name}: truth by row, answer by column, float → int8 where they differ.")
+        parts.append(_table(("truth", *confusion.labels), matrix))
+    return _section("Accuracy", *parts)
+
+
+def _numerics(hops: Sequence[NumericsHop]) -> str:
+    if not hops:
+        return _section("Numerics", NOT_MEASURED)
+    rows = [
+        (
+            hop.name,
+            hop.tensor,
+            _number(hop.mean_abs, 3),
+            _number(hop.max_abs, 3),
+            "" if hop.mask_agreement is None else f"{hop.mask_agreement:.5f}",
+            "" if hop.labels_equal is None else "equal" if hop.labels_equal else "differ",
+            {True: "✓ equivalent", False: "✗ diverges", None: "shown only"}[hop.equivalent],
+        )
+        for hop in hops
+    ]
+    header = ("hop", "output", "mean difference", "largest", "mask agreement", "decisions", "")
+    first = next((hop for hop in hops if hop.equivalent is False), None)
+    found = (f"The first to diverge is {first.name}, at {first.tensor}.",) if first is not None else ()
+    return _section("Numerics", _table(header, rows), *found)
+
+
+def _resources(measured: Measurements) -> str:
+    rows = [
+        (
+            figure.name,
+            str(figure.threads),
+            _number(figure.p50_ms),
+            _number(figure.p90_ms),
+            _number(figure.p99_ms),
+            NOT_MEASURED if figure.cv is None else f"{figure.cv:.1%}",
+            f"{figure.samples} in {figure.seconds:.0f} s, {figure.mode}",
+        )
+        for figure in measured.latency
+    ]
+    header = ("latency", "threads", "p50 ms", "p90 ms", "p99 ms", "scatter", "samples")
+    speed, memory = measured.speed, measured.memory
+    faster = NOT_MEASURED
+    if speed is not None and speed.speedup_vs_fp32 is not None:
+        ends = f", 95 % CI {_interval((speed.low, speed.high))}" if speed.low is not None else ""
+        how = f"{speed.pairs} interleaved pairs, threads: {speed.threads}"
+        faster = f"{speed.speedup_vs_fp32:.2f}× as fast as fp32{ends} ({how})"
+    facts = [
+        ("speed", faster),
+        ("size", _unit(measured.size_mib, "MiB")),
+        ("peak memory", _unit(memory.peak_mib if memory is not None else None, "MiB")),
+    ]
+    latency = _table(header, rows) if rows else f"Latency: {NOT_MEASURED}."
+    return _section("Speed, size and memory", latency, _list(facts))
+
+
+def _placement(measured: Measurements) -> str:
+    place = measured.placement
+    if place is None:
+        return _section("Placement", NOT_MEASURED)
+    share = "none" if place.integer_fraction is None else f"{place.integer_fraction:.1%}"
+    facts = [
+        ("ran on", place.provider),
+        ("integer convolutions", f"{place.integer_convolutions} of {place.convolutions} ({share})"),
+        ("left in float", ", ".join(place.float_operators) or "nothing that the network quantizes"),
+    ]
+    return _section("Placement", _list(facts))
+
+
+def _device(measured: Measurements) -> str:
+    device = measured.device
+    if device is None:
+        return _section("Device", NOT_MEASURED)
+    facts = [
+        ("cpu", f"{device.cpu}, {device.cores} core{'s' if device.cores > 1 else ''}"),
+        ("flags", ", ".join(device.flags) or "none that speed integers up"),
+        ("governor", device.governor or NOT_MEASURED),
+        ("clock", _unit(device.clock_mhz, "MHz")),
+        ("temperature", _unit(device.temperature_c, "°C")),
+        ("system", f"{device.os}, Python {device.python}"),
+        ("engines", ", ".join(f"{name} {version}" for name, version in sorted(device.engines.items())) or "none"),
+    ]
+    return _section("Device", _list(facts))
+
+
+def _cautions(report: Report) -> str:
+    accuracy = report.measurements.accuracy
+    cautions = dict.fromkeys([*(accuracy.cautions if accuracy is not None else ()), *report.cautions])
+    return _section("Cautions", "\n".join(f"- {caution}" for caution in cautions)) if cautions else ""
+
+
+def _footer(report: Report) -> str:
+    facts = [
+        ("artifact", f"`{report.artifact}`, sha256 {report.artifact_sha256}"),
+        ("graph", f"sha256 {report.graph_sha256}"),
+        ("made", f"{report.created}, edgeskin {report.edgeskin_version}"),
+    ]
+    commands = "\n".join(f"{word}: {command}" for word, command in report.next_commands)
+    return _section("What this is about", _list(facts), f"```\n{commands}\n```" if commands else "")
+
+
+def _section(title: str, *parts: str) -> str:
+    return "\n\n".join([f"## {title}", *(part for part in parts if part)])
+
+
+def _list(facts: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in facts)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose columns line up in plain text; a bar within a cell is escaped."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    if value is None or math.isnan(value):
+        return NOT_MEASURED
+    return str(int(value)) if value == int(value) and abs(value) >= 10 else f"{value:.{digits}g}"
+
+
+def _decimals(value: float | None) -> str:
+    return NOT_MEASURED if value is None else f"{value:.4f}"
+
+
+def _unit(value: float | None, unit: str) -> str:
+    return NOT_MEASURED if value is None else f"{_number(value)} {unit}"
+
+
+def _interval(ends: Interval | None) -> str:
+    if ends is None or None in ends:
+        return NOT_MEASURED
+    return f"{_decimals(ends[0])} – {_decimals(ends[1])}"

@@ -1,0 +1,69 @@
+"""`report.json`: what was built, with what, what was measured and how it was judged."""
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+import edgeskin
+from edgeskin.benchmarks.gate import Verdict
+from edgeskin.benchmarks.measurements import Measurements
+from edgeskin.contract.model import Frozen
+from edgeskin.errors import BundleError
+from edgeskin.targets.base import Precision
+
+FORMAT = 1
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+class Report(Frozen):
+    """One bundle, measured and judged.
+
+    name, version: of the network, from its model card. precision: the one used. artifact: file name within the bundle.
+    profile, gate: their names. cautions: what a reader must know beside the figures, on top of those of the data set.
+    next_commands: what to do next, as (word, command line), such as ("Predict", "edgeskin predict …").
+    """
+
+    format: Literal[1] = 1
+    created: str = Field(default_factory=_now)
+    edgeskin_version: str = edgeskin.__version__
+    name: str
+    version: str
+    target: str
+    precision: Precision
+    artifact: str
+    artifact_sha256: str
+    graph_sha256: str
+    profile: str
+    gate: str
+    measurements: Measurements
+    verdict: Verdict
+    cautions: tuple[str, ...] = ()
+    next_commands: tuple[tuple[str, str], ...] = ()
+
+    @staticmethod
+    def read(path: Path) -> "Report":
+        """Read a report.json.
+
+        Raises: BundleError that names the file and each wrong field, or says that another edgeskin wrote it.
+        """
+        try:
+            return Report.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise BundleError(f"{path}: no such file. `edgeskin export` writes it into every bundle") from error
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            if any(item["loc"] == ("format",) for item in error.errors()):
+                advice = f"this edgeskin reads format {FORMAT}; install the one that wrote it, or export again"
+                raise BundleError(f"{path}: {advice}") from error
+            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise BundleError(f"{path}: {problems}. Export the bundle again") from error
+
+    def with_verdict(self, verdict: Verdict, gate: str) -> "Report":
+        """The same measurements judged again."""
+        return self.model_copy(update={"verdict": verdict, "gate": gate})

@@ -1,0 +1,58 @@
+"""`edgeskin train`: from a recipe and a data folder to a run."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeskin import optional, shipped
+from edgeskin.data.cases import data_folder
+from edgeskin.errors import MissingDependencyError
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Data folder; otherwise the recipe's own under EDGESKIN_DATA.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Run folder; otherwise RECIPE under EDGESKIN_RUNS or runs/.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe; repeatable.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", envvar="EDGESKIN_WEIGHTS", help="Folder of the ImageNet starts.", file_okay=False),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; otherwise a GPU where there is one.")] = None,
+) -> None:
+    """Train a network in float, then with quantization in the loop.
+
+    Ctrl-C leaves a run that --resume takes up again, exactly.
+    """
+    sentence = optional.missing("torch", "torchao", "safetensors", "tensorboard")
+    if sentence is not None:
+        raise MissingDependencyError(sentence)
+    from edgeskin.train import recipe as recipes
+    from edgeskin.train.loop import Places
+    from edgeskin.train.loop import train as run_training
+
+    path = shipped.find("recipes", recipe)
+    chosen = recipes.read(path, tuple(set_ or ()))
+    folder = run or Path(os.environ.get("EDGESKIN_RUNS", "runs")) / chosen.name
+    places = Places(path, data_folder(data, chosen.data.dataset), folder, weights)
+    again = f"edgeskin train {recipe} --run {folder} --resume" + (f" --data {data}" if data else "")
+    again += "".join(f" --set '{assignment}'" for assignment in set_ or ())
+    try:
+        record = run_training(chosen, places, resume=resume, device=device)
+    except KeyboardInterrupt:
+        kept = "its finished epochs are kept" if (folder / "run.json").is_file() else "nothing was trained yet"
+        typer.echo(f"interrupted; {kept}. Go on with: {again}", err=True)
+        raise typer.Exit(130) from None
+    for phase, best in record.best.items():
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in best.metrics.items())
+        typer.echo(f"{phase}: best epoch {best.epoch}, select: {figures}")
+    typer.echo(f"Export: edgeskin export --from {folder} --target onnx", err=True)

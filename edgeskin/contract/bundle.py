@@ -1,0 +1,205 @@
+"""A bundle: one target at one precision, a folder with everything needed to run it, check it and judge it.
+
+artifact  model.json  labels/<head>.txt  golden/  report.json  report.md  manifest.json  [manifest.sig]  [attestations/]
+
+`manifest.json` holds the SHA-256 and the size of every other file. The signature and the attestations of other machines
+come later and name the manifest's own hash, so they stand outside it.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+import edgeskin
+from edgeskin import files
+from edgeskin.contract.model import Frozen, ModelCard
+from edgeskin.errors import BundleError
+
+FORMAT = 1
+"""The version of manifest.json and of the folder around it."""
+
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
+ATTESTATIONS = "attestations"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class FileEntry(Frozen):
+    """One file of a bundle as it was when the manifest was written."""
+
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=0)]
+
+
+class Manifest(Frozen):
+    """The contents of `manifest.json`.
+
+    precision: the precision used. artifact: path of the file or folder that runs, relative to the bundle.
+    graph_sha256: hash of the Graph folder it was built from. files: every other file, by relative path with slashes.
+    """
+
+    format: Literal[1] = 1
+    target: str
+    precision: Literal["int8", "fp16", "fp32"]
+    artifact: str
+    graph_sha256: Sha256
+    edgeskin_version: str
+    files: Mapping[str, FileEntry]
+
+    @field_validator("files")
+    @classmethod
+    def _stay_inside(cls, entries: Mapping[str, FileEntry]) -> Mapping[str, FileEntry]:
+        for name in entries:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
+                raise ValueError(f"{name!r} is not a plain path inside the bundle")
+        return entries
+
+    def of(self, path: str) -> dict[str, FileEntry]:
+        """The entries of one file, or of all files below one folder."""
+        return {name: entry for name, entry in self.files.items() if name == path or name.startswith(f"{path}/")}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose manifest is read and whose artifact and model card are known to be unchanged."""
+
+    folder: Path
+    manifest: Manifest
+    card: ModelCard
+
+    @staticmethod
+    def open(folder: Path) -> "Bundle":
+        """Open a bundle to run it. What else lies in it is checked by `verify`.
+
+        Raises: BundleError where the manifest is absent, newer or damaged, or artifact or model.json were changed.
+        """
+        manifest = read_manifest(folder)
+        needed = manifest.of(manifest.artifact) | manifest.of("model.json")
+        if not manifest.of(manifest.artifact) or "model.json" not in needed:
+            raise BundleError(f"{folder / MANIFEST}: lists no artifact or no model.json. Export the bundle again")
+        problems = [problem for name, entry in needed.items() if (problem := _difference(folder, name, entry))]
+        if problems:
+            what = "; ".join(problems)
+            raise BundleError(
+                f"{folder}: not the bundle that was exported: {what}. Take a fresh copy or export it again"
+            )
+        return Bundle(folder, manifest, ModelCard.read(folder / "model.json"))
+
+    @property
+    def artifact(self) -> Path:
+        """The file or folder that runs."""
+        return self.folder / self.manifest.artifact
+
+    @property
+    def golden(self) -> Path:
+        """The golden cases."""
+        return self.folder / "golden"
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of the manifest, and through it of everything it lists; attestations name it."""
+        return files.sha256(self.folder / MANIFEST)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a bundle's manifest.
+
+    Raises: BundleError that says whether it is absent, of a newer format, or names the wrong field.
+    """
+    path = folder / MANIFEST
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError(f"{path}: no such file. A bundle is a folder that `edgeskin export` wrote") from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be read as JSON: {error}. Export the bundle again") from error
+    if isinstance(value, dict) and value.get("format") != FORMAT:
+        raise BundleError(
+            f"{path}: format {value.get('format')!r}, this edgeskin {edgeskin.__version__} reads format {FORMAT}. "
+            f"Install edgeskin {value.get('edgeskin_version', 'in the version that wrote it')}, or export it again"
+        )
+    try:
+        return Manifest.model_validate(value)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise BundleError(f"{path}: {problems}. Export the bundle again") from error
+
+
+def write_manifest(
+    folder: Path, *, target: str, precision: Literal["int8", "fp16", "fp32"], artifact: str, graph_sha256: str
+) -> Manifest:
+    """Record every file of a finished folder; the last step of making a bundle.
+
+    artifact: relative path of what runs.
+
+    Raises: BundleError where the artifact is not there or a link stands in the folder.
+    """
+    links = [name for name in _members(folder) if (folder / name).is_symlink()]
+    if links:
+        raise BundleError(f"{folder}: {', '.join(links)}: a bundle holds files, not links")
+    manifest = Manifest(
+        target=target,
+        precision=precision,
+        artifact=artifact,
+        graph_sha256=graph_sha256,
+        edgeskin_version=edgeskin.__version__,
+        files={
+            name: FileEntry(sha256=files.sha256(folder / name), size_bytes=(folder / name).stat().st_size)
+            for name in _members(folder)
+        },
+    )
+    if not manifest.of(artifact):
+        raise BundleError(f"{folder / artifact}: the artifact is not in the bundle")
+    files.write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
+    return manifest
+
+
+def verify(folder: Path) -> tuple[str, ...]:
+    """Compare every file with the manifest, reading only; one sentence for each that is changed, missing or extra.
+
+    Raises: BundleError where there is no manifest that this edgeskin can read.
+    """
+    manifest = read_manifest(folder)
+    listed = (_difference(folder, name, entry) for name, entry in sorted(manifest.files.items()))
+    extra = (f"{name}: extra, not in the manifest" for name in _members(folder) if name not in manifest.files)
+    return tuple(problem for problem in listed if problem is not None) + tuple(extra)
+
+
+def write_labels(folder: Path, card: ModelCard) -> None:
+    """Write `labels/<head>.txt`, one label a line in the output's order, for programs that read no JSON."""
+    for head in card.heads:
+        files.write_text(folder / "labels" / f"{head.name}.txt", "".join(f"{label}\n" for label in head.labels))
+
+
+def _members(folder: Path) -> list[str]:
+    """Relative paths of all that the manifest must list, sorted; links are named, never followed."""
+    found = []
+    for root, subfolders, names in os.walk(folder):
+        below = Path(root)
+        links = [name for name in subfolders if (below / name).is_symlink()]
+        found += [(below / name).relative_to(folder).as_posix() for name in [*names, *links]]
+    outside = (MANIFEST, SIGNATURE)
+    return sorted(name for name in found if name not in outside and not name.startswith(f"{ATTESTATIONS}/"))
+
+
+def _difference(folder: Path, name: str, entry: FileEntry) -> str | None:
+    path = folder / name
+    if path.is_symlink():
+        return f"{name}: changed, a link stands in its place"
+    if not path.is_file():
+        return f"{name}: missing"
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes != entry.size_bytes:
+            return f"{name}: changed, {size_bytes} bytes instead of {entry.size_bytes}"
+        return None if files.sha256(path) == entry.sha256 else f"{name}: changed, other contents of the same size"
+    except OSError as error:
+        return f"{name}: cannot be read: {error.strerror}"

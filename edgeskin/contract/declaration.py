@@ -1,0 +1,106 @@
+"""Reading what people declare in TOML: recipes, profiles and gates, all their mistakes at once."""
+
+import difflib
+import sys
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from edgeskin.errors import RecipeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+Table: TypeAlias = dict[str, object]
+
+
+def load(path: Path) -> Table:
+    """The decoded contents of a TOML file. Raises: RecipeError where it cannot be read or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(str(path), [f"cannot be read: {error}"]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(str(path), [f"is not TOML: {error}"]) from error
+
+
+def read(path: Path, model: type[Model]) -> Model:
+    """Read a TOML file as `model`.
+
+    Raises: RecipeError with one sentence per mistake: the key, what it holds, what is allowed; an unknown key comes
+    with the nearest valid name.
+    """
+    return validate(load(path), model, str(path))
+
+
+def override(table: Table, assignment: str, source: str) -> None:
+    """Change one value in place, given as `key.path=value` with the value in TOML (a bare word is a string).
+
+    Raises: RecipeError where it is not an assignment or the path runs through something that is not a table.
+    """
+    path, separator, text = assignment.partition("=")
+    if not separator or not path.strip():
+        raise RecipeError(source, [f"--set {assignment}: write key=value, for instance --set qat.epochs=2"])
+    try:
+        value: object = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *parents, last = path.strip().split(".")
+    place = table
+    for parent in parents:
+        below = place.setdefault(parent, {})
+        if not isinstance(below, dict):
+            raise RecipeError(source, [f"--set {assignment}: {parent} is a value, not a table"])
+        place = below
+    place[last] = value
+
+
+def validate(value: object, model: type[Model], source: str) -> Model:
+    """Check a decoded declaration against `model`. Raises: RecipeError as `read` does."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise RecipeError(source, [_sentence(model, item) for item in error.errors()]) from error
+
+
+def _sentence(model: type[BaseModel], item: object) -> str:
+    assert isinstance(item, dict)
+    location = item["loc"]
+    key = ".".join(str(part) for part in location)
+    match item["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(str(location[-1]), _valid_names(model, location[:-1]), n=1, cutoff=0.5)
+            return f"{key} is not a known key" + (f"; did you mean {near[0]}?" if near else "")
+        case "missing":
+            return f"{key} is missing"
+        case "value_error":
+            return f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"])
+        case _:
+            message = item["msg"][0].lower() + item["msg"][1:]
+            return f"{key} is {item['input']!r}: {message}"
+
+
+def _valid_names(model: type[BaseModel], location: tuple[object, ...]) -> list[str]:
+    """The keys allowed at a place in the declaration."""
+    current: type[BaseModel] | None = model
+    for part in location:
+        field = current.model_fields.get(str(part)) if current is not None else None
+        current = _model_within(field.annotation) if field is not None else current
+    return list(current.model_fields) if current is not None else []
+
+
+def _model_within(annotation: object) -> type[BaseModel] | None:
+    """The pydantic model inside `Model`, `Model | None`, `dict[str, Model]` or `tuple[Model, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        found = _model_within(part)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,83 @@
+"""How the known data sets name things, what may be evaluated apart, and the words that belong beside their figures."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+SPLITS = ("train", "val", "test")
+"""The words of a split column. An empty cell is an extra: in no split, neither trained on nor evaluated."""
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The cases whose `column` holds `value`, evaluated apart from the rest."""
+
+    name: str
+    column: str
+    value: str
+
+
+@dataclass(frozen=True)
+class DatasetLayout:
+    """The conventions of one data set.
+
+    split_column: holds the official split, one word of `splits` or nothing; None where the data set has no split.
+    group_column: cases that share its value (one lesion, one patient) never stand on two sides of a split.
+    tabulated: columns whose values a data check counts by split; None for each that holds 2 to 12 words, or 0 and 1.
+    cautions: sentences to print beside every figure. licence: the sentence for a model card.
+    """
+
+    name: str
+    split_column: str | None
+    splits: tuple[str, ...] = SPLITS
+    group_column: str | None = None
+    subsets: tuple[Subset, ...] = ()
+    tabulated: tuple[str, ...] | None = None
+    cautions: tuple[str, ...] = ()
+    licence: str = ""
+
+
+ISIC2017 = DatasetLayout(
+    name="isic2017",
+    split_column="isic2017_split",
+    subsets=(Subset("centre_crop", "geometry", "centre-crop"),),
+    tabulated=("diagnosis", "melanoma", "seborrheic_keratosis", "geometry"),
+    cautions=("256² crops, masks on 529 of 600: not comparable with leaderboard values",),
+    licence="ISIC 2017 images are CC-0; the 144 ISIC 2018 extras, in no split, are CC BY-NC 4.0. "
+    "1800 of the 2000 train masks come from the ISIC 2018 task-1 distribution (CC BY-NC).",
+)
+HAM10000 = DatasetLayout(
+    name="ham10000",
+    split_column=None,
+    group_column="lesion_id",
+    tabulated=("diagnosis", "dx_type"),
+    cautions=("256² centre crops, split by lesion: not comparable with results on full images or random splits",),
+    licence="HAM10000 is CC BY-NC 4.0.",
+)
+PAD_UFES_20 = DatasetLayout(
+    name="pad_ufes_20",
+    split_column=None,
+    group_column="patient_id",
+    tabulated=("diagnosis", "fitspatrick"),
+    cautions=(
+        "39 % of the published set (896 of 2298 photos): not comparable with published results",
+        "the masks were drawn by students, not dermatologists",
+        "missing clinical fields tell the class: the pattern of what is missing alone reaches AUROC 0.81 for cancer",
+    ),
+    licence="PAD-UFES-20 is CC BY 4.0.",
+)
+GENERIC = DatasetLayout(name="generic", split_column="split")
+"""Any folder with labels.csv and images/."""
+
+_SIGNATURES = (
+    (frozenset({"isic2017_split"}), ISIC2017),
+    (frozenset({"lesion_id", "dx_type"}), HAM10000),
+    (frozenset({"patient_id", "fitspatrick"}), PAD_UFES_20),
+)
+
+
+def detect(header: Collection[str]) -> DatasetLayout:
+    """The layout that a labels.csv with these columns has. A `split` column added to a known data set is used."""
+    known = next((layout for signature, layout in _SIGNATURES if signature <= set(header)), None)
+    if known is None:
+        return GENERIC if "split" in header else replace(GENERIC, split_column=None)
+    return replace(known, split_column="split") if known.split_column is None and "split" in header else known

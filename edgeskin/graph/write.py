@@ -1,0 +1,365 @@
+"""Write a network as ONNX: the canonical file, and its exact uint8 twin for onnxruntime.
+
+The file is a function of the network alone: equal networks give equal bytes, and reading it gives the network back.
+
+Canonical (`int8`): every quantized tensor passes QuantizeLinear and DequantizeLinear as int8 at zero point 0, weights
+are int8 for each channel, biases stay float32 (TensorRT refuses an int32 DequantizeLinear).
+
+The twin (`uint8`) holds the same integers plus 128, at the same scales. Three things are spelled the way onnxruntime's
+integer kernels want them: the door is one DequantizeLinear (a pixel is its own quantized value), biases are int32, and
+an activation is a clip of the integers behind QuantizeLinear, because onnxruntime cannot see past a float Relu between
+a convolution and a quantization at zero point 128. Rounding is monotonic and keeps 0, so
+quantize(clip(x)) = clip(quantize(x)).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from edgeskin import __version__, files
+from edgeskin.graph.ir import (
+    PIXEL_SCALE,
+    Activate,
+    Activation,
+    Add,
+    Array,
+    AveragePool,
+    Concat,
+    Conv,
+    ConvTranspose,
+    HardSigmoid,
+    HardSwish,
+    Linear,
+    Max,
+    MaxPool,
+    Mean,
+    Mul,
+    Network,
+    Node,
+    Operator,
+    Pad,
+    Pixels,
+    Quantization,
+    Requantize,
+    Reshape,
+    Resize,
+    Shape,
+    Sigmoid,
+    Slice,
+    Softmax,
+    Tensor,
+)
+from edgeskin.graph.rewrite import INT32, bias_integers, node_grid, saturated
+from edgeskin.optional import require
+
+if TYPE_CHECKING:
+    import onnx
+
+Activations: TypeAlias = Literal["int8", "uint8"]
+Attribute: TypeAlias = "int | float | str | tuple[int, ...]"
+
+OPSET = 21
+IR_VERSION = 10
+
+
+def write_onnx(
+    network: Network, path: Path, *, activations: Activations = "int8", metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a network to a file; see `to_onnx`."""
+    model = to_onnx(network, activations=activations, metadata=metadata)
+    files.write_bytes(path, model.SerializeToString(deterministic=True))
+
+
+def to_onnx(
+    network: Network, *, activations: Activations = "int8", metadata: Mapping[str, str] | None = None
+) -> "onnx.ModelProto":
+    """The ONNX model of a network, opset 21.
+
+    activations: how quantized activations are stored. metadata: goes into the model's metadata_props.
+    """
+    library = require("onnx")
+    writer = _Writer(network, activations == "uint8")
+    writer.write()
+    graph = library.helper.make_graph(
+        writer.nodes,
+        "edgeskin",
+        [writer.info(name) for name in network.inputs],
+        [writer.info(name) for name in network.outputs],
+        list(writer.initializers.values()),
+    )
+    model: onnx.ModelProto = library.helper.make_model(
+        graph,
+        producer_name="edgeskin",
+        producer_version=__version__,
+        ir_version=IR_VERSION,
+        opset_imports=[library.helper.make_opsetid("", OPSET)],
+    )
+    library.helper.set_model_props(model, dict(sorted((metadata or {}).items())))
+    return model
+
+
+@dataclass(frozen=True)
+class _Spelling:
+    """How ONNX spells an operator: its name, attributes, and constants behind the tensors it reads (None: left out)."""
+
+    name: str
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    constants: Mapping[str, Array | None] = field(default_factory=dict)
+
+
+def _whole(*values: int) -> Array:
+    return np.asarray(values, np.int64)
+
+
+def _spell(operator: Operator, shapes: tuple[Shape, ...]) -> _Spelling:
+    """The ONNX operator that computes the same. shapes: of the tensors it reads."""
+    kind = type(operator).__name__
+    match operator:
+        case Conv() | ConvTranspose():
+            spelling = _Spelling(kind, _window(operator, shapes[1]))
+        case Linear():
+            spelling = _Spelling("Gemm", {"transB": 1})
+        case MaxPool() | AveragePool():
+            window = {"kernel_shape": operator.kernel, "strides": operator.strides, "pads": operator.pads}
+            spelling = _Spelling(kind, window)
+        case Mean() | Max():
+            axes = {"axes": _whole(*operator.axes)}
+            spelling = _Spelling(f"Reduce{kind}", {"keepdims": int(operator.keepdims)}, axes)
+        case Concat() | Softmax():
+            spelling = _Spelling(kind, {"axis": operator.axis})
+        case Resize():
+            spelling = _spell_resize(operator, shapes[0])
+        case HardSigmoid():
+            spelling = _Spelling(kind, {"alpha": 1 / 6, "beta": 0.5})
+        case Pad():
+            top, left, bottom, right = operator.pads
+            pads, value = _whole(0, 0, top, left, 0, 0, bottom, right), np.asarray(operator.value, np.float32)
+            spelling = _Spelling(kind, {}, {"pads": pads, "value": value})
+        case Reshape():
+            # 0 copies the batch from the input.
+            sizes = _whole(0, *(int(size) for size in operator.shape[1:]))
+            spelling = _Spelling(kind, {}, {"shape": sizes})
+        case Slice():
+            bounds = {"starts": operator.start, "ends": operator.end, "axes": operator.axis}
+            spelling = _Spelling(kind, {}, {name: _whole(value) for name, value in bounds.items()})
+        case Add() | Mul() | Sigmoid() | HardSwish():
+            spelling = _Spelling(kind)
+        case _:
+            raise AssertionError(f"{kind} is more or less than one ONNX operator")
+    return spelling
+
+
+def _window(operator: Conv | ConvTranspose, weight: Shape) -> dict[str, Attribute]:
+    attributes: dict[str, Attribute] = {
+        "kernel_shape": tuple(int(size) for size in weight[2:]),
+        "strides": operator.strides,
+        "pads": operator.pads,
+        "dilations": operator.dilations,
+        "group": operator.groups,
+    }
+    if isinstance(operator, ConvTranspose):
+        attributes["output_padding"] = operator.output_padding
+    return attributes
+
+
+def _spell_resize(operator: Resize, shape: Shape) -> _Spelling:
+    """By scales where float32 holds them exactly, as every parser reads them; else by sizes."""
+    attributes: dict[str, Attribute] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    if operator.mode == "nearest":
+        attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    ratios = [Fraction(new, int(old)) for new, old in zip(operator.size, shape[2:], strict=True)]
+    scales = np.asarray([1, 1, *(float(ratio) for ratio in ratios)], np.float32)
+    if all(Fraction(float(scale)) == ratio for scale, ratio in zip(scales[2:], ratios, strict=True)):
+        return _Spelling("Resize", attributes, {"roi": None, "scales": scales})
+    return _Spelling("Resize", attributes, {"roi": None, "scales": None, "sizes": _whole(*operator.size)})
+
+
+class _Writer:
+    """One network on its way into one ONNX graph."""
+
+    def __init__(self, network: Network, uint8: bool) -> None:
+        self.library = require("onnx")
+        self.network = network
+        self.uint8 = uint8
+        self.zero = np.asarray(128, np.uint8) if uint8 else np.asarray(0, np.int8)
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.real: dict[str, str] = {}
+        """Tensor name -> name of the ONNX value that holds it as float32."""
+
+    def write(self) -> None:
+        """Write everything, in running order."""
+        for name in self.network.inputs:
+            self._settle(self.network.tensors[name], name)
+        for node in self.network.nodes:
+            match node.operator:
+                case Pixels():
+                    self._write_door(node)
+                case Requantize():
+                    self._write_requantize(node)
+                case _:
+                    self._write_operator(node)
+
+    def info(self, name: str) -> "onnx.ValueInfoProto":
+        """The declaration of an input or output."""
+        types = self.library.TensorProto
+        first = self.network.consumers(name)[:1]
+        kind = types.UINT8 if first and isinstance(first[0].operator, Pixels) else types.FLOAT
+        return self.library.helper.make_tensor_value_info(name, kind, self.network.tensors[name].shape)
+
+    # --- pieces ---
+
+    def _emit(self, kind: str, inputs: list[str], output: str, name: str, **attributes: Attribute) -> str:
+        self.nodes.append(self.library.helper.make_node(kind, inputs, [output], name=name, **attributes))
+        return output
+
+    def _store(self, name: str, data: Array) -> str:
+        self.initializers.setdefault(name, self.library.numpy_helper.from_array(np.array(data, order="C"), name))
+        return name
+
+    def _scale(self, tensor: Tensor) -> list[str]:
+        """The scale and zero point inputs of a computed tensor's Q and DQ."""
+        assert tensor.quantization is not None
+        return [self._store(f"{tensor.name}_scale", tensor.quantization.scale), self._store("zero_point", self.zero)]
+
+    def _quantize(self, tensor: Tensor, value: str, output: str, name: str) -> str:
+        return self._emit("QuantizeLinear", [value, *self._scale(tensor)], output, name)
+
+    def _dequantize(self, tensor: Tensor, integers: str) -> None:
+        name = f"{tensor.name}_dequantized"
+        self.real[tensor.name] = self._emit("DequantizeLinear", [integers, *self._scale(tensor)], name, name)
+
+    def _settle(self, tensor: Tensor, value: str) -> None:
+        """Let readers find a float32 value, through Q and DQ where the tensor is quantized."""
+        if tensor.quantization is None:
+            self.real[tensor.name] = value
+        else:
+            name = f"{tensor.name}_quantized"
+            self._dequantize(tensor, self._quantize(tensor, value, name, name))
+
+    def _operand(self, name: str) -> str:
+        """The float32 value of an input of a node; constants are stored on first use."""
+        tensor = self.network.tensors[name]
+        if tensor.data is not None and name not in self.real:
+            if tensor.quantization is None:
+                self.real[name] = self._store(name, tensor.data)
+            else:
+                # onnxruntime's integer Add and Mul want both operands of one type; weights have an axis and stay int8.
+                shifted = self.uint8 and tensor.quantization.axis is None
+                data = (tensor.data.astype(np.int16) + 128).astype(np.uint8) if shifted else tensor.data
+                zero = np.full(tensor.quantization.scale.shape, 128 if shifted else 0, data.dtype)
+                self._store_quantized(tensor, data, tensor.quantization, zero)
+        return self.real[name]
+
+    def _store_quantized(self, tensor: Tensor, data: Array, quantization: Quantization, zero: Array) -> None:
+        name = tensor.name
+        inputs = [
+            self._store(name, data),
+            self._store(f"{name}_scale", quantization.scale),
+            self._store(f"{name}_zero_point", zero),
+        ]
+        axis: dict[str, Attribute] = {} if quantization.axis is None else {"axis": quantization.axis}
+        dequantized = f"{name}_dequantized"
+        self.real[name] = self._emit("DequantizeLinear", inputs, dequantized, dequantized, **axis)
+
+    def _store_integer_bias(self, node: Node) -> None:
+        """An int32 bias with its grid as scale, if that says exactly the same."""
+        grid = node_grid(self.network, node)
+        bias = self.network.tensors[node.inputs[2]]
+        if grid is None or bias.name in self.real:
+            return
+        integers = bias_integers(bias, grid)
+        exact = np.array_equal(integers.astype(np.float32) * grid, bias.real())
+        if exact and np.abs(integers).max(initial=0) <= INT32.max:
+            quantization = Quantization(grid, 0 if grid.ndim else None)
+            self._store_quantized(bias, integers.astype(np.int32), quantization, np.zeros(grid.shape, np.int32))
+
+    # --- operators ---
+
+    def _write_door(self, node: Node) -> None:
+        tensor, image = self.network.result(node), node.inputs[0]
+        if self.uint8 and tensor.quantization is not None:
+            inputs = [image, *self._scale(tensor)]
+            self.real[tensor.name] = self._emit("DequantizeLinear", inputs, tensor.name, node.name)
+            return
+        cast = self._emit(
+            "Cast", [image], f"{tensor.name}_cast", f"{node.name}_cast", to=self.library.TensorProto.FLOAT
+        )
+        middle = self._store("pixel_zero", np.asarray(128, np.float32))
+        step = self._store("pixel_scale", np.asarray(PIXEL_SCALE, np.float32))
+        shifted = self._emit("Sub", [cast, middle], f"{tensor.name}_shifted", f"{node.name}_shift")
+        self._settle(tensor, self._emit("Mul", [shifted, step], tensor.name, node.name))
+
+    def _write_requantize(self, node: Node) -> None:
+        source, tensor = self.network.operands(node)[0], self.network.result(node)
+        if tensor.quantization is not None:
+            self._dequantize(tensor, self._quantize(tensor, self._operand(source.name), tensor.name, node.name))
+        else:
+            self.real[tensor.name] = self._emit("Identity", [self._operand(source.name)], tensor.name, node.name)
+
+    def _write_operator(self, node: Node) -> None:
+        tensor = self.network.result(node)
+        if self.uint8 and isinstance(node.operator, (Conv, ConvTranspose, Linear)) and len(node.inputs) > 2:
+            self._store_integer_bias(node)
+        inputs = [self._operand(name) for name in node.inputs]
+        if isinstance(node.operator, Activate):
+            assert node.activation is not None
+            self._settle(tensor, self._clip(node.activation, inputs[0], tensor.name, node.name))
+            return
+        spelling = _spell(node.operator, tuple(operand.shape for operand in self.network.operands(node)))
+        for role, constant in spelling.constants.items():
+            stored = "" if constant is None else self._store(f"{node.name}.{role}", constant)
+            inputs.append(self._with_batch(node, inputs[0], stored) if role == "sizes" else stored)
+        if self.uint8 and tensor.quantization is not None and isinstance(node.operator, Resize):
+            inputs[1] = self._unread_region(node.operator)
+        linear = tensor.name if node.activation is None else f"{tensor.name}_linear"
+        value = self._emit(spelling.name, inputs, linear, node.name, **spelling.attributes)
+        if node.activation is None:
+            self._settle(tensor, value)
+        elif self.uint8 and tensor.quantization is not None:
+            saturating = f"{tensor.name}_saturated"
+            integers = self._quantize(tensor, value, saturating, saturating)
+            self._dequantize(tensor, self._clip_integers(node, tensor, integers))
+        else:
+            self._settle(tensor, self._clip(node.activation, value, tensor.name, f"{node.name}_{node.activation}"))
+
+    def _with_batch(self, node: Node, value: str, size: str) -> str:
+        """All four sizes of a Resize; with `axes` two would do, but onnxruntime's transpose optimiser trips over it."""
+        batch = self._emit("Shape", [value], f"{node.name}.batch", f"{node.name}.batch", start=0, end=2)
+        return self._emit("Concat", [batch, size], f"{node.name}.full_size", f"{node.name}.full_size", axis=0)
+
+    def _unread_region(self, operator: Resize) -> str:
+        """A dequantized `roi`, which no mode of ours reads: it keeps onnxruntime from resizing the integers themselves.
+
+        Its linear resize of uint8 truncates instead of rounding, half a step too low everywhere; 1.23, the last for
+        Python 3.10, takes that path, 1.31 no longer does. Nearest only copies, so it may.
+        """
+        if operator.mode == "nearest":
+            return ""
+        if "roi" not in self.initializers:
+            scale = self._store("roi_scale", np.ones((), np.float32))
+            inputs = [self._store("roi", np.full(8, 128, np.uint8)), scale, self._store("zero_point", self.zero)]
+            self._emit("DequantizeLinear", inputs, "roi_dequantized", "roi_dequantized")
+        return "roi_dequantized"
+
+    def _clip(self, activation: Activation, value: str, output: str, name: str) -> str:
+        if activation == "relu":
+            return self._emit("Relu", [value], output, name)
+        bounds = [
+            self._store("relu6_low", np.zeros((), np.float32)),
+            self._store("relu6_high", np.asarray(6, np.float32)),
+        ]
+        return self._emit("Clip", [value, *bounds], output, name)
+
+    def _clip_integers(self, node: Node, tensor: Tensor, integers: str) -> str:
+        """The activation as a clip of uint8 values; a ReLU6 always names its upper bound, a ReLU never does."""
+        assert tensor.quantization is not None
+        inputs = [integers, "zero_point"]
+        if node.activation == "relu6":
+            high = saturated(6.0, tensor.quantization) + 128
+            inputs.append(self._store(f"{tensor.name}_high", np.asarray(high, np.uint8)))
+        return self._emit("Clip", inputs, tensor.name, f"{node.name}_{node.activation}")

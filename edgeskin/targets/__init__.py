@@ -1,0 +1,27 @@
+"""Where a network can be built to run: one room or file a target, one line each in the table below."""
+
+import importlib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import cast
+
+from edgeskin.errors import TargetError
+from edgeskin.targets.base import Target
+
+TARGETS: Mapping[str, str] = {
+    "onnx": "edgeskin.targets.onnx:OnnxTarget",
+}
+"""The word on the command line -> the class that carries it out, imported at use."""
+
+
+def get(name: str) -> Target:
+    """The target of that name.
+
+    Raises: TargetError that lists the known targets and the nearest one.
+    """
+    if name not in TARGETS:
+        near = get_close_matches(name, TARGETS, n=1, cutoff=0.5)
+        tip = f" Did you mean {near[0]}?" if near else ""
+        raise TargetError(f"{name}: no such target. Known: {', '.join(TARGETS)}.{tip}")
+    module, _, class_name = TARGETS[name].partition(":")
+    return cast("Target", getattr(importlib.import_module(module), class_name)())

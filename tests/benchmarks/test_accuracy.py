@@ -1,0 +1,206 @@
+"""Accuracy from files on disk: a network that reads its answers off the pixels, so every figure is known by hand."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeskin.benchmarks.accuracy import Predictions, measure, predict
+from edgeskin.benchmarks.metrics import PixelCounts
+from edgeskin.contract.model import MaskCleanup, ModelCard
+from edgeskin.data.cases import Cases, read_cases
+from edgeskin.data.datasets import DatasetLayout, Subset
+from edgeskin.errors import DataError, TargetError
+from edgeskin.targets.base import Placement
+
+LABELS = ("melanoma", "nevus", "seborrheic_keratosis")
+N = 12
+
+
+class PixelSession:
+    """Red above 128 is lesion; the darker the green the likelier melanoma; class by the blue of the middle."""
+
+    def __init__(self, shift: float = 0.0) -> None:
+        self.shift = shift
+        self.batches: list[int] = []
+
+    def run(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
+        self.batches.append(len(image))
+        middle = image[:, :, image.shape[2] // 2, image.shape[3] // 2].astype(np.float32) / 255
+        classes = np.full((len(image), 3), 0.1, np.float32)
+        classes[np.arange(len(image)), np.round(middle[:, 2] * 2).astype(int)] = 0.8
+        return {
+            "mask": (image[:, :1] > 128 + 40 * self.shift).astype(np.float32),
+            "diagnosis": classes,
+            "melanoma": np.clip(1 - middle[:, 1:2] + self.shift, 0, 1),
+        }
+
+    def placement(self) -> Placement:
+        return Placement("pixels", 0, 0, ())
+
+
+@pytest.fixture
+def card(card: ModelCard) -> ModelCard:
+    cleanup = MaskCleanup(close_fraction=0, largest_component=True, fill_holes=True)
+    return card.model_copy(update={"cleanup": cleanup})
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Cases:
+    """Twelve photos of 64 × 64 whose centre square is the lesion, with a speck beside it that clean-up removes."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    rows = ["image_id,split,diagnosis,melanoma,geometry"]
+    for i in range(N):
+        kind = i % 3
+        pixels = np.zeros((64, 64, 3), np.uint8)
+        pixels[..., 1] = 40 + 15 * i
+        pixels[..., 2] = (0, 128, 255)[kind]
+        pixels[16:48, 16:48, 0] = 255
+        pixels[2:4, 2:4, 0] = 255
+        Image.fromarray(pixels).save(tmp_path / "images" / f"p{i:02}.png")
+        if i < 10:
+            mask = np.zeros((64, 64), np.uint8)
+            mask[16:48, 16:48] = 255
+            Image.fromarray(mask).save(tmp_path / "masks" / f"p{i:02}.png")
+        melanoma = "" if i == 11 else str(int(kind == 0))
+        rows.append(f"p{i:02},val,{LABELS[kind]},{melanoma},{'crop' if i < 6 else 'square'}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    return read_cases(tmp_path)
+
+
+LAYOUT = DatasetLayout(
+    name="pixels",
+    split_column="split",
+    subsets=(Subset("crop", "geometry", "crop"),),
+    cautions=("squares are not skin",),
+)
+
+
+def test_predictions_keep_probabilities_and_pixel_counts_of_every_case(card, data):
+    session = PixelSession()
+    seen = []
+    found = predict(session, card, data.cases, workers=2, on_case=lambda: seen.append(1))
+    assert found.image_ids == tuple(f"p{i:02}" for i in range(N))
+    assert found.probabilities["diagnosis"].shape == (N, 3)
+    np.testing.assert_allclose(found.probabilities["melanoma"][:, 0], 1 - (40 + 15 * np.arange(N)) / 255, rtol=1e-6)
+    assert found.masked.tolist() == [True] * 10 + [False] * 2
+    # By hand: the square has 32 · 32 pixels, the speck 4; 64² − 1028 are skin.
+    assert set(found.raw.tp) == {1024}
+    assert set(found.raw.fp) == {4}
+    assert set(found.raw.tn) == {64 * 64 - 1028}
+    assert set(found.cleaned.fp) == {0}
+    assert session.batches == [1] * N
+    assert len(seen) == N
+
+
+def test_more_workers_find_the_same_in_the_same_order(card, data):
+    one, four = (predict(PixelSession(), card, data.cases, workers=workers) for workers in (1, 4))
+    np.testing.assert_array_equal(one.probabilities["melanoma"], four.probabilities["melanoma"])
+    np.testing.assert_array_equal(one.raw.fp, four.raw.fp)
+
+
+def test_every_promised_metric_is_measured_and_right(card, data):
+    found = predict(PixelSession(), card, data.cases)
+    report = measure(found, found, data.cases, card, layout=LAYOUT, split="val", resamples=100)
+    assert set(report.metrics) == {
+        *("mask_jaccard", "mask_jaccard_raw", "mask_jaccard_thresholded", "mask_dice", "mask_mcc"),
+        *("mask_pixel_sensitivity", "mask_pixel_specificity", "mean_performance"),
+        *("melanoma_auroc", "melanoma_auroc_crop", "melanoma_sensitivity", "melanoma_specificity"),
+        *("melanoma_sensitivity_at_specificity_80", "melanoma_ece"),
+        *(f"diagnosis_{name}" for name in ("balanced_accuracy", "accuracy", "weighted_f1", "macro_f1", "kappa", "ece")),
+    }
+    values = {name: figure.int8 for name, figure in report.metrics.items()}
+    assert values["mask_jaccard"] == 1
+    assert values["mask_jaccard_raw"] == pytest.approx(1024 / 1028)
+    assert values["diagnosis_balanced_accuracy"] == 1
+    assert values["mean_performance"] == 1
+    assert values["diagnosis_ece"] == pytest.approx(0.2)  # always 0.8 sure, always right
+    # By hand: melanoma are images 0, 3, 6, 9 of 0 … 10, scores fall with the number; pairs won: 7 + 5 + 3 + 1 of 4 · 7.
+    assert values["melanoma_auroc"] == pytest.approx(16 / 28)
+    # Among images 0 … 5: melanoma 0 and 3, pairs won 4 + 2 of 2 · 4.
+    assert values["melanoma_auroc_crop"] == pytest.approx(6 / 8)
+    # The threshold 0.4 is a green of 153: images 0 … 7 say melanoma.
+    assert values["melanoma_sensitivity"] == pytest.approx(3 / 4)
+    assert values["melanoma_specificity"] == pytest.approx(2 / 7)
+    # At most 1 of 7 negatives may be found: the threshold is image 1's score, and only image 0 is a melanoma above it.
+    assert values["melanoma_sensitivity_at_specificity_80"] == pytest.approx(1 / 4)
+    assert {name: report.metrics[name].n for name in ("mask_dice", "melanoma_auroc", "melanoma_auroc_crop")} == {
+        "mask_dice": 10,
+        "melanoma_auroc": 11,
+        "melanoma_auroc_crop": 6,
+    }
+    assert report.confusion["diagnosis"].int8 == ((4, 0, 0), (0, 4, 0), (0, 0, 4))
+    assert (report.dataset, report.split, report.n) == ("pixels", "val", N)
+    assert report.cautions == ("squares are not skin",)
+
+
+def test_a_network_that_got_worse_shows_its_drop(card, data):
+    in_float = predict(PixelSession(), card, data.cases)
+    in_int8 = predict(PixelSession(shift=0.2), card, data.cases)
+    report = measure(in_float, in_int8, data.cases, card, layout=LAYOUT, split="val", resamples=200)
+    specificity = report.metrics["melanoma_specificity"]
+    # By hand: 0.2 more puts the threshold at a green of 204, so that images 0 … 10 all say melanoma.
+    assert specificity.int8 == 0
+    assert specificity.drop == pytest.approx(2 / 7)
+    assert specificity.drop_upper95 >= specificity.drop
+    assert report.metrics["melanoma_ece"].drop == pytest.approx(
+        report.metrics["melanoma_ece"].int8 - report.metrics["melanoma_ece"].float
+    )
+
+
+def test_equal_inputs_give_an_equal_report(card, data):
+    found = predict(PixelSession(), card, data.cases)
+    first, second = (
+        measure(found, found, data.cases, card, layout=LAYOUT, split="val", resamples=50) for _ in range(2)
+    )
+    assert first == second
+
+
+def test_a_head_without_a_column_is_not_measured_and_the_report_says_so(card, data):
+    heads = (*card.heads, card.heads[2].model_copy(update={"name": "symmetry"}))
+    wider = card.model_copy(update={"heads": heads})
+    found = predict(PixelSession(), card, data.cases)
+    found = Predictions(
+        found.image_ids,
+        {**found.probabilities, "symmetry": found.probabilities["melanoma"]},
+        found.masked,
+        found.cleaned,
+        found.raw,
+    )
+    report = measure(found, found, data.cases, wider, layout=LAYOUT, split="val", resamples=20)
+    assert not any(name.startswith("symmetry") for name in report.metrics)
+    assert "labels.csv has no column symmetry: that head was not measured" in report.cautions
+
+
+def test_data_that_measures_nothing_is_refused(card, data):
+    other = card.model_copy(update={"heads": (card.heads[2].model_copy(update={"name": "symmetry"}),)})
+    empty = PixelCounts.join([])
+    found = Predictions(tuple(case.image_id for case in data.cases), {}, np.zeros(N, bool), empty, empty)
+    with pytest.raises(DataError, match="nothing to measure"):
+        measure(found, found, data.cases, other, layout=LAYOUT, split="val", resamples=20)
+
+
+def test_a_label_that_the_head_does_not_know_is_refused(card, data):
+    fewer = card.heads[1].model_copy(update={"labels": ("melanoma", "nevus", "seborrhoeic_keratosis")})
+    changed = card.model_copy(update={"heads": (card.heads[0], fewer)})
+    found = predict(PixelSession(), card, data.cases)
+    with pytest.raises(DataError, match="did you mean 'seborrhoeic_keratosis'"):
+        measure(found, found, data.cases, changed, layout=LAYOUT, split="val", resamples=20)
+
+
+def test_an_answer_that_is_no_number_is_refused(card, data):
+    class Broken(PixelSession):
+        def run(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
+            return {**super().run(image), "melanoma": np.full((1, 1), np.nan, np.float32)}
+
+    with pytest.raises(TargetError, match=r"p00\.png: the network's output melanoma is not a number"):
+        predict(Broken(), card, data.cases)
+
+
+def test_an_unreadable_photo_stops_the_measurement_and_is_named(card, data):
+    data.cases[7].image.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"p07\.png"):
+        predict(PixelSession(), card, data.cases, workers=3)

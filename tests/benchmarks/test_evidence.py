@@ -1,0 +1,98 @@
+import json
+
+import pytest
+
+from edgeskin.benchmarks import evidence
+from edgeskin.benchmarks.evidence import EvidenceEntry
+from edgeskin.errors import EdgeskinError, GraphError
+
+GRAPH, OTHER = "a" * 64, "b" * 64
+
+
+@pytest.fixture
+def entry(measured) -> EvidenceEntry:
+    return EvidenceEntry.of(measured.accuracy, GRAPH, {"onnxruntime": "1.31"})
+
+
+def _of_split(entry: EvidenceEntry, split: str, **changes: object) -> EvidenceEntry:
+    return entry.model_copy(update={"split": split, **changes})
+
+
+def test_evidence_holds_what_the_design_asks_for(tmp_path, entry):
+    path = tmp_path / "evidence.json"
+    evidence.append(path, entry)
+    (written,) = json.loads(path.read_text())
+    assert {"graph_sha256", "split", "n", "metrics", "data_list_sha256", "tool_versions", "date"} <= set(written)
+    assert written["metrics"]["mask_jaccard"]["float"] == 0.766
+    assert written["metrics"]["mask_jaccard"]["int8"] == 0.765
+    assert len(written["metrics"]["mask_jaccard"]["ci95"]) == 2
+    assert evidence.read(path) == (entry,)
+
+
+def test_earlier_entries_are_kept_to_the_byte(tmp_path, entry):
+    path = tmp_path / "evidence.json"
+    for split in ("val", "select", "val", "test"):
+        before = json.loads(path.read_text()) if path.exists() else []
+        evidence.append(path, _of_split(entry, split))
+        assert json.loads(path.read_text())[:-1] == before
+    assert [one.split for one in evidence.read(path)] == ["val", "select", "val", "test"]
+
+
+def test_the_newest_entry_of_this_very_graph_is_found(tmp_path, entry):
+    path = tmp_path / "evidence.json"
+    assert evidence.find(path, GRAPH, "val") is None
+    for one in (entry, _of_split(entry, "val", n=151), _of_split(entry, "val", graph_sha256=OTHER, n=7)):
+        evidence.append(path, one)
+    found = evidence.find(path, GRAPH, "val")
+    assert found is not None
+    assert found.n == 151
+    assert evidence.find(path, GRAPH, "val", dataset="another") is None
+    assert evidence.find(path, "c" * 64, "val") is None
+
+
+def test_a_second_look_at_the_test_split_is_refused(tmp_path, entry):
+    path = tmp_path / "evidence.json"
+    evidence.append(path, _of_split(entry, "test"))
+    before = path.read_bytes()
+    with pytest.raises(EdgeskinError, match="touched once per release"):
+        evidence.append(path, _of_split(entry, "test"))
+    with pytest.raises(EdgeskinError, match="touched once per release"):
+        evidence.refuse_second_test(path, GRAPH, "phantom", "test")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("first", "second"), [("val+test", "test"), ("test", "val+test")])
+def test_the_test_split_cannot_be_looked_at_again_within_a_joined_split(tmp_path, entry, first, second):
+    path = tmp_path / "evidence.json"
+    evidence.append(path, _of_split(entry, first))
+    with pytest.raises(EdgeskinError, match="touched once per release"):
+        evidence.append(path, _of_split(entry, second))
+
+
+def test_another_network_or_data_set_may_look_at_its_test_split(tmp_path, entry):
+    path = tmp_path / "evidence.json"
+    evidence.append(path, _of_split(entry, "test"))
+    evidence.append(path, _of_split(entry, "test", graph_sha256=OTHER))
+    evidence.append(path, _of_split(entry, "test", dataset="another"))
+    assert len(evidence.read(path)) == 3
+
+
+def test_evidence_that_cannot_be_read_is_never_overwritten(tmp_path, entry):
+    path = tmp_path / "evidence.json"
+    path.write_text('[{"split": "val"}]')
+    with pytest.raises(GraphError, match=r"evidence\.json: 0\.graph_sha256"):
+        evidence.append(path, entry)
+    assert path.read_text() == '[{"split": "val"}]'
+
+
+def test_evidence_comes_back_as_an_inherited_report(entry, measured):
+    report = entry.inherited("int8")
+    assert report.inherited_from == entry.date
+    assert report.metrics == measured.accuracy.metrics
+    assert report.cautions == measured.accuracy.cautions
+
+
+def test_a_float_artifact_inherits_the_float_figures_and_no_drop(entry):
+    figure = entry.inherited("fp32").metrics["mask_jaccard"]
+    assert (figure.float, figure.int8, figure.drop, figure.drop_upper95) == (0.766, 0.766, 0, 0)
+    assert figure.ci95 == entry.metrics["mask_jaccard"].float_ci95

@@ -1,0 +1,289 @@
+"""Every state of a promise, and how they add up to an exit code; the limits are those of the design."""
+
+import pytest
+
+from edgeskin import shipped
+from edgeskin.benchmarks.gate import Drops, Gate, Limit, Section, Verdict, judge
+from edgeskin.benchmarks.measurements import Measurements, NumericsHop
+from edgeskin.contract.model import HeadSpec
+from edgeskin.errors import EdgeskinError, RecipeError
+
+DEFAULT = Gate.read(shipped.folder("gates") / "default.toml")
+SECTIONS: dict[Section, dict[str, object]] = {
+    "accuracy": {"accuracy": None},
+    "numerics": {"numerics": ()},
+    "latency": {"speed": None, "latency": ()},
+    "size": {"size_mib": None},
+    "memory": {"memory": None},
+    "placement": {"placement": None},
+}
+"""What to take out of the measurements so that a section was not measured."""
+FULL = DEFAULT.model_copy(update={"latency_p90_ms_max": 20.0, "floor": {"melanoma_auroc": 0.83}})
+
+
+def without(measured: Measurements, section: Section) -> Measurements:
+    return measured.model_copy(update=SECTIONS[section])
+
+
+def inherited(measured: Measurements) -> Measurements:
+    assert measured.accuracy is not None
+    report = measured.accuracy.model_copy(update={"inherited_from": "2025-01-01"})
+    return measured.model_copy(update={"accuracy": report})
+
+
+def with_drop(measured: Measurements, metric: str, **values: float | None) -> Measurements:
+    assert measured.accuracy is not None
+    metrics = measured.accuracy.metrics
+    changed = {**metrics, metric: metrics[metric].model_copy(update=values)}
+    return measured.model_copy(update={"accuracy": measured.accuracy.model_copy(update={"metrics": changed})})
+
+
+def states(verdict: Verdict, section: Section) -> set[str]:
+    return {promise.state for promise in verdict.promises if promise.section == section}
+
+
+def state_of(verdict: Verdict, name: str) -> str:
+    (promise,) = (promise for promise in verdict.promises if promise.name == name)
+    return promise.state
+
+
+def test_everything_measured_and_good_passes(measured, card):
+    verdict = judge(measured, FULL, card, "int8")
+    assert {promise.state for promise in verdict.promises} == {"passed"}
+    assert (verdict.state, verdict.exit_code) == ("passed", 0)
+
+
+def test_the_default_gate_holds_the_limits_of_the_design():
+    assert DEFAULT.drop == Drops(
+        mask_jaccard=Limit(estimate=0.005, bound=0.01),
+        auroc=Limit(estimate=0.005, bound=0.02),
+        balanced_accuracy=Limit(estimate=0.01, bound=0.03),
+        sensitivity=Limit(estimate=0.02, bound=0.05),
+    )
+    assert DEFAULT.equivalent
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_an_unmeasured_promise_fails(measured, card, section):
+    verdict = judge(without(measured, section), FULL, card, "int8")
+    assert states(verdict, section) == {"failed"}
+    assert all("not measured" in promise.sentence for promise in verdict.in_state("failed"))
+    assert (verdict.state, verdict.exit_code) == ("failed", 3)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_an_unmeasured_promise_that_may_be_pending_is_pending(measured, card, section):
+    verdict = judge(without(measured, section), FULL, card, "int8", may_be_pending={section})
+    assert states(verdict, section) == {"pending"}
+    assert (verdict.state, verdict.exit_code) == ("pending", 4)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_what_was_measured_is_not_pending_because_it_might_be(measured, card, section):
+    assert judge(measured, FULL, card, "int8", may_be_pending={section}).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("speedup_vs_fp32", {"speed": {"speedup_vs_fp32": 0.99}}),
+        ("latency_p90_ms", {"latency": {"p90_ms": 20.1}}),
+        ("size_mib", {"size_mib": 16.1}),
+        ("peak_memory_mib", {"memory": {"peak_mib": 512.1}}),
+        ("integer_convolutions", {"placement": {"integer_convolutions": 53}}),
+    ],
+)
+def test_a_bad_measurement_fails_even_where_it_may_be_pending(measured, card, name, change):
+    ((section, values),) = change.items()
+    if isinstance(values, dict):
+        old = getattr(measured, section)
+        new = (old[0].model_copy(update=values),) if section == "latency" else old.model_copy(update=values)
+    else:
+        new = values
+    verdict = judge(measured.model_copy(update={section: new}), FULL, card, "int8", may_be_pending=set(SECTIONS))
+    assert [promise.name for promise in verdict.in_state("failed")] == [name]
+    assert verdict.exit_code == 3
+
+
+@pytest.mark.parametrize("broken", ["drop", "drop_upper95"])
+@pytest.mark.parametrize(
+    ("metric", "limit"),
+    [
+        ("mask_jaccard", {"drop": 0.005, "drop_upper95": 0.01}),
+        ("melanoma_auroc", {"drop": 0.005, "drop_upper95": 0.02}),
+        ("diagnosis_balanced_accuracy", {"drop": 0.01, "drop_upper95": 0.03}),
+        ("melanoma_sensitivity", {"drop": 0.02, "drop_upper95": 0.05}),
+    ],
+)
+def test_a_drop_passes_at_its_limit_and_fails_above_it(measured, card, metric, limit, broken):
+    assert judge(with_drop(measured, metric, **limit), FULL, card, "int8").exit_code == 0
+    above = {**limit, broken: limit[broken] + 1e-4}
+    verdict = judge(with_drop(measured, metric, **above), FULL, card, "int8")
+    assert [promise.name for promise in verdict.in_state("failed")] == [f"{metric}_{broken}"]
+
+
+def test_a_drop_at_its_limit_passes_in_binary_arithmetic_too(measured, card):
+    assert 0.85 - 0.83 > 0.02
+    at_limit = with_drop(measured, "melanoma_sensitivity", drop=0.85 - 0.83)
+    assert state_of(judge(at_limit, FULL, card, "int8"), "melanoma_sensitivity_drop") == "passed"
+
+
+def test_an_undefined_bound_was_not_measured(measured, card):
+    verdict = judge(with_drop(measured, "melanoma_auroc", drop_upper95=None), FULL, card, "int8")
+    (promise,) = verdict.in_state("failed")
+    assert promise.name == "melanoma_auroc_drop_upper95"
+    assert "lack a class" in promise.sentence
+
+
+def test_a_floor_is_held_by_the_network_that_ships(measured, card):
+    gate = Gate(floor={"melanoma_auroc": 0.8345})  # float 0.835 is above, int8 0.834 is not
+    assert judge(measured, gate, card, "int8").exit_code == 3
+
+
+def test_a_floor_for_a_metric_that_is_not_there_fails_and_names_the_nearest(measured, card):
+    (promise,) = judge(measured, Gate(floor={"melanom_auroc": 0.5}), card, "int8").promises
+    assert promise.state == "failed"
+    assert "did you mean melanoma_auroc?" in promise.sentence
+
+
+def test_inherited_accuracy_counts_where_the_profile_accepts_it(measured, card):
+    verdict = judge(inherited(measured), FULL, card, "int8", accept_inherited=True)
+    assert states(verdict, "accuracy") == {"inherited"}
+    assert (verdict.state, verdict.exit_code) == ("passed", 0)
+    assert "2025-01-01" in verdict.in_state("inherited")[0].sentence
+
+
+def test_inherited_accuracy_fails_where_the_profile_does_not_accept_it(measured, card):
+    verdict = judge(inherited(measured), FULL, card, "int8")
+    assert states(verdict, "accuracy") == {"failed"}
+    assert {promise.measured for promise in verdict.in_state("failed")} == {None}
+    assert "does not accept inherited accuracy" in verdict.in_state("failed")[0].sentence
+    assert verdict.exit_code == 3
+
+
+def test_inherited_accuracy_that_is_not_accepted_may_be_pending(measured, card):
+    verdict = judge(inherited(measured), FULL, card, "int8", may_be_pending={"accuracy"})
+    assert (states(verdict, "accuracy"), verdict.exit_code) == ({"pending"}, 4)
+
+
+def test_inherited_accuracy_that_is_bad_fails(measured, card):
+    bad = inherited(with_drop(measured, "mask_jaccard", drop=0.2))
+    verdict = judge(bad, FULL, card, "int8", accept_inherited=True)
+    assert [promise.name for promise in verdict.in_state("failed")] == ["mask_jaccard_drop"]
+
+
+@pytest.mark.parametrize("equivalent", [False, None])
+def test_evidence_is_worth_nothing_for_an_artifact_that_is_not_equivalent(measured, card, equivalent):
+    hops = tuple(hop.model_copy(update={"equivalent": equivalent}) for hop in measured.numerics)
+    unlike = inherited(measured.model_copy(update={"numerics": hops}))
+    verdict = judge(unlike, Gate(drop=DEFAULT.drop), card, "int8", accept_inherited=True)
+    assert states(verdict, "accuracy") == {"failed"}
+    assert "equivalent" in verdict.promises[0].sentence
+
+
+def test_failed_beats_pending(measured, card):
+    open_and_bad = without(measured, "memory").model_copy(update={"size_mib": 99.0})
+    verdict = judge(open_and_bad, FULL, card, "int8", may_be_pending={"memory"})
+    assert {promise.state for promise in verdict.promises} == {"passed", "pending", "failed"}
+    assert (verdict.state, verdict.exit_code) == ("failed", 3)
+
+
+def test_a_gate_that_promises_nothing_is_not_passed(measured, card):
+    verdict = judge(measured, Gate(), card, "int8", may_be_pending=set(SECTIONS), accept_inherited=True)
+    assert (verdict.promises, verdict.state, verdict.exit_code) == ((), "failed", 3)
+
+
+def test_a_gate_that_promises_nothing_of_this_network_is_not_passed(measured, card):
+    mask_only = card.model_copy(update={"heads": card.heads[:1]})
+    gate = Gate(drop=Drops(auroc=Limit(estimate=0.005, bound=0.02)))
+    assert judge(measured, gate, mask_only, "int8").exit_code == 3
+
+
+def test_a_new_head_is_promised_what_its_kind_is_promised(measured, card):
+    wider = card.model_copy(
+        update={"heads": (*card.heads, HeadSpec(name="symmetry", kind="sigmoid", labels=("yes",), threshold=0.5))}
+    )
+    verdict = judge(measured, Gate(drop=DEFAULT.drop), wider, "int8")
+    assert {promise.name for promise in verdict.in_state("failed")} == {
+        "symmetry_auroc_drop",
+        "symmetry_auroc_drop_upper95",
+        "symmetry_sensitivity_drop",
+        "symmetry_sensitivity_drop_upper95",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"mask_agreement": 0.9989}, "mask_agreement"),
+        ({"mean_abs": 0.0021}, "mean_probability_difference"),
+        ({"labels_equal": False}, "outputs_with_other_decisions"),
+    ],
+)
+def test_an_artifact_that_computes_something_else_fails_and_is_told_where(measured, card, change, name):
+    index = 1 if name == "mask_agreement" else 3
+    hops = list(measured.numerics)
+    hops[index] = hops[index].model_copy(update={**change, "equivalent": False})
+    verdict = judge(measured.model_copy(update={"numerics": tuple(hops)}), FULL, card, "int8")
+    (promise,) = verdict.in_state("failed")
+    assert promise.name == name
+    assert f"diverges at int8.onnx → artifact, {hops[index].tensor}" in promise.sentence
+
+
+def test_the_mean_difference_may_be_twice_what_onnxruntime_differs_from_itself(measured, card):
+    hops = list(measured.numerics)
+    hops[1] = hops[1].model_copy(update={"mean_abs": 0.0034, "engine_gap": 0.0017})
+    assert judge(measured.model_copy(update={"numerics": tuple(hops)}), FULL, card, "int8").exit_code == 0
+
+
+def test_hops_that_never_reach_the_artifact_do_not_count_as_measured(measured, card):
+    hop = NumericsHop(
+        name="converted → int8.onnx", tensor="mask", mean_abs=0, max_abs=0, mask_agreement=1, equivalent=True
+    )
+    verdict = judge(measured.model_copy(update={"numerics": (hop,)}), FULL, card, "int8")
+    assert states(verdict, "numerics") == {"failed"}
+
+
+def test_an_output_that_was_not_compared_fails_the_numerics(measured, card):
+    verdict = judge(measured.model_copy(update={"numerics": measured.numerics[:-1]}), FULL, card, "int8")
+    assert states(verdict, "numerics") == {"failed"}
+    assert "not compared on melanoma" in verdict.in_state("failed")[0].sentence
+
+
+def test_speed_and_integer_kernels_are_not_asked_of_a_float_artifact(measured, card):
+    names = {promise.name for promise in judge(measured, FULL, card, "fp32").promises}
+    assert names.isdisjoint({"speedup_vs_fp32", "integer_convolutions"})
+    assert "latency_p90_ms" in names
+
+
+def test_a_gate_file_with_mistakes_names_them_all_with_the_nearest_key(tmp_path):
+    path = tmp_path / "gate.toml"
+    path.write_text(
+        'size_mb_max = 3\nintegre_convolutions_min = 0.9\nequivalent = "often"\n'
+        "[drop]\nmask_jacard = { estimate = 0.1, bound = 0.1 }\nauroc = { estimate = 1.5 }\n"
+        "[floor]\nmelanoma_ece = 0.1\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        Gate.read(path)
+    text = str(caught.value)
+    for sentence in (
+        "size_mb_max is not a known key; did you mean size_mib_max?",
+        "integre_convolutions_min is not a known key; did you mean integer_convolutions_min?",
+        "equivalent is 'often'",
+        "drop.mask_jacard is not a known key; did you mean mask_jaccard?",
+        "drop.auroc.estimate is 1.5",
+        "drop.auroc.bound is missing",
+        "limit drop.ece instead",
+    ):
+        assert sentence in text
+    assert len(caught.value.problems) == 7
+
+
+def test_an_unknown_gate_is_told_which_are_shipped():
+    with pytest.raises(EdgeskinError, match="default"):
+        Gate.find("defalt")
+
+
+def test_a_verdict_survives_json(measured, card):
+    verdict = judge(measured, FULL, card, "int8")
+    assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict

@@ -1,0 +1,88 @@
+"""Peak memory in a process of its own, by a target that allocates a known amount."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeskin.benchmarks import memory
+from edgeskin.benchmarks.measurements import MemoryFigure
+from edgeskin.benchmarks.memory import NotMeasured
+from edgeskin.graph.ir import Conv, Network, Node, Pixels, Sigmoid, Tensor
+from edgeskin.graph.write import write_onnx
+from edgeskin.targets.base import Artifact
+
+ALLOCATES_64_MIB = """
+import numpy as np
+from edgeskin import targets
+from edgeskin.benchmarks import memory
+
+class Hungry:
+    def open(self, artifact, *, threads):
+        self.weights = np.ones(32 * 2**20, np.uint8)
+        return self
+
+    def run(self, image):
+        np.ones(32 * 2**20, np.uint8)
+
+targets.get = lambda name: Hungry()
+memory._main()
+"""
+
+needs_peak = pytest.mark.skipif(memory.high_water_mib() is None, reason="this system does not tell the peak memory")
+
+
+@needs_peak
+def test_the_figure_is_what_opening_and_running_allocate() -> None:
+    asked = {"path": "none", "target": "hungry", "precision": "int8", "graph_sha256": "0", "size": 64, "threads": 1}
+    ballast = bytearray(200 * 2**20)  # this process is large; the child must not inherit its peak
+    done = subprocess.run(
+        [sys.executable, "-c", ALLOCATES_64_MIB, json.dumps(asked)], capture_output=True, text=True, check=True
+    )
+    marks = json.loads(done.stdout)
+    assert marks["peak_mib"] - marks["baseline_mib"] == pytest.approx(64, abs=4)
+    assert marks["baseline_mib"] < len(ballast) / 2**20
+
+
+@needs_peak
+def test_an_artifact_is_measured_in_its_engine(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    tensors = (
+        Tensor("image", ("N", 3, 64, 64)),
+        Tensor("x", ("N", 3, 64, 64)),
+        Tensor("weight", (1, 3, 1, 1), data=np.ones((1, 3, 1, 1), np.float32)),
+        Tensor("logit", ("N", 1, 64, 64)),
+        Tensor("lesion", ("N", 1, 64, 64)),
+    )
+    nodes = (
+        Node("door", Pixels(), ("image",), "x"),
+        Node("convolve", Conv((1, 1), (0, 0, 0, 0), (1, 1), 1), ("x", "weight"), "logit"),
+        Node("tail", Sigmoid(), ("logit",), "lesion"),
+    )
+    network = Network(("image",), ("lesion",), nodes, {tensor.name: tensor for tensor in tensors})
+    write_onnx(network, tmp_path / "model.onnx")
+    figure = memory.measure(Artifact(tmp_path / "model.onnx", "onnx", "fp32", "0" * 64), 64)
+    assert isinstance(figure, MemoryFigure)
+    # onnxruntime's shared library alone is over 10 MiB, and a network this small cannot need half a gigabyte.
+    assert figure.peak_mib is not None
+    assert 10 < figure.peak_mib < 500
+
+
+def test_a_process_that_fails_gives_its_reason_and_no_figure(tmp_path: Path) -> None:
+    figure = memory.measure(Artifact(tmp_path / "absent.onnx", "no-such-target", "int8", "0" * 64), 64)
+    assert isinstance(figure, NotMeasured)
+    assert "no-such-target" in figure.reason
+
+
+def test_the_high_water_mark_is_read_in_mib(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text("Name:\tpython\nVmPeak:\t  999999 kB\nVmHWM:\t   51200 kB\nVmRSS:\t   1 kB\n")
+    assert memory.high_water_mib(status) == 50.0
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS tells it by another call")
+def test_a_system_that_does_not_tell_gives_none(tmp_path: Path) -> None:
+    assert memory.high_water_mib(tmp_path / "absent") is None

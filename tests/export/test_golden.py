@@ -1,0 +1,154 @@
+"""Golden cases: written, read back, noticed when damaged. The network is a formula, so every output is known."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeskin.contract.image import read_photo
+from edgeskin.contract.model import HeadSpec, ModelCard, Provenance
+from edgeskin.data import phantom
+from edgeskin.errors import GraphError
+from edgeskin.export import golden
+from edgeskin.export.golden import Outputs, UInt8
+
+CARD = ModelCard(
+    name="tiny",
+    version="1",
+    size=64,
+    heads=(
+        HeadSpec(name="lesion", kind="mask", labels=("lesion",), threshold=0.5),
+        HeadSpec(name="diagnosis", kind="softmax", labels=("melanoma", "nevus")),
+        HeadSpec(name="melanoma", kind="sigmoid", labels=("melanoma",), threshold=0.3),
+    ),
+    intended_use="tests",
+    licence="none",
+    provenance=Provenance(
+        recipe="none", recipe_sha256="0" * 64, data=(), data_list_sha256="0" * 64, seed=0, edgeskin_version="0"
+    ),
+)
+PHOTOS = [case.image for case in phantom.golden_photos(6)]
+
+
+def float_network(image: UInt8) -> Outputs:
+    """Darker is more lesion."""
+    dark = 1 - image.mean(axis=1, keepdims=True, dtype=np.float64) / 255
+    mean = dark.mean(axis=(1, 2, 3))
+    return {
+        "lesion": dark.astype(np.float32),
+        "diagnosis": np.stack([mean, 1 - mean], axis=1).astype(np.float32),
+        "melanoma": (mean / 2)[:, None].astype(np.float32),
+    }
+
+
+def int8_network(image: UInt8) -> Outputs:
+    """The same in steps of 1/256."""
+    return {name: (np.rint(values * 256) / 256).astype(np.float32) for name, values in float_network(image).items()}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("graph") / "golden"
+    golden.write(folder, PHOTOS, CARD, float_network, int8_network)
+    return folder
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(written, tmp_path / "golden"))
+
+
+def test_what_is_written_is_read_back(written: Path) -> None:
+    read = golden.read(written, CARD)
+    assert [case.name for case in read.cases] == ["00", "01", "02", "03", "04", "05"]
+    for case, photo in zip(read.cases, PHOTOS, strict=True):
+        assert np.array_equal(read_photo(case.photo), photo)
+        assert case.findings.file == f"{case.name}.png"
+        assert case.findings.heads["melanoma"]["melanoma"] == pytest.approx(
+            float(int8_network(case.image[None])["melanoma"][0, 0]), abs=1e-6
+        )
+
+
+def test_probabilities_are_stored_exactly_and_masks_to_a_step_of_65535(written: Path) -> None:
+    read = golden.read(written, CARD)
+    for stored, network in ((read.float_outputs, float_network), (read.int8_outputs, int8_network)):
+        fresh = read.run(network)
+        assert np.array_equal(stored["diagnosis"], fresh["diagnosis"])
+        assert np.array_equal(stored["melanoma"], fresh["melanoma"])
+        # Half a step, and what float32 itself rounds.
+        assert np.abs(stored["lesion"] - fresh["lesion"]).max() <= 0.5 / 65535 + 2**-24
+
+
+def test_the_photo_still_becomes_the_stored_input(folder: Path) -> None:
+    assert golden.read(folder, CARD).changed_inputs() == ()
+    shutil.copy(folder / "inputs" / "03.png", folder / "inputs" / "01.png")
+    assert golden.read(folder, CARD).changed_inputs() == ("01",)
+
+
+def test_equal_inputs_give_equal_bytes(written: Path, tmp_path: Path) -> None:
+    golden.write(tmp_path / "again", PHOTOS, CARD, float_network, int8_network)
+    first = {path.relative_to(written): path.read_bytes() for path in written.rglob("*") if path.is_file()}
+    again = tmp_path / "again"
+    assert {path.relative_to(again): path.read_bytes() for path in again.rglob("*") if path.is_file()} == first
+
+
+@pytest.mark.parametrize("part", ["golden.json", "outputs.npz", "photos/02.png", "inputs/02.png"])
+def test_a_missing_part_is_named(folder: Path, part: str) -> None:
+    (folder / part).unlink()
+    with pytest.raises(GraphError, match=rf"{part}: no such file"):
+        golden.read(folder, CARD)
+
+
+@pytest.mark.parametrize("part", ["golden.json", "outputs.npz", "inputs/02.png"])
+@pytest.mark.parametrize("keep", [0, 40, 0.5])
+def test_a_truncated_part_is_named(folder: Path, part: str, keep: float) -> None:
+    content = (folder / part).read_bytes()
+    (folder / part).write_bytes(content[: int(len(content) * keep) if keep < 1 else int(keep)])
+    with pytest.raises(GraphError, match=part):
+        golden.read(folder, CARD)
+
+
+def test_outputs_of_another_network_are_refused(folder: Path) -> None:
+    other = CARD.model_copy(update={"heads": (*CARD.heads[:1], CARD.heads[2].model_copy(update={"name": "keratosis"}))})
+    with pytest.raises(GraphError, match=r"outputs\.npz.*keratosis"):
+        golden.read(folder, other)
+    with pytest.raises(GraphError, match=r"00\.png: has the shape"):
+        golden.read(folder, CARD.model_copy(update={"size": 96}))
+
+
+def test_a_newer_format_and_a_case_outside_the_folder_are_refused(folder: Path) -> None:
+    index = json.loads((folder / "golden.json").read_text())
+    (folder / "golden.json").write_text(json.dumps(index | {"format": 2}))
+    with pytest.raises(GraphError, match="format 2, this edgeskin reads format 1"):
+        golden.read(folder, CARD)
+    index["cases"][0]["name"] = "../00"
+    (folder / "golden.json").write_text(json.dumps(index))
+    with pytest.raises(GraphError, match=r"cases\.0\.name"):
+        golden.read(folder, CARD)
+
+
+def test_pickled_outputs_are_never_unpickled(folder: Path) -> None:
+    np.savez(folder / "outputs.npz", **{"float/lesion": np.array([{"a": 1}], dtype=object)})
+    with pytest.raises(GraphError, match=r"outputs\.npz: is damaged"):
+        golden.read(folder, CARD)
+
+
+def test_a_failed_network_leaves_the_older_cases_untouched(folder: Path) -> None:
+    def broken(image: UInt8) -> Outputs:
+        raise GraphError("no engine")
+
+    with pytest.raises(GraphError, match="no engine"):
+        golden.write(folder, PHOTOS, CARD, broken, broken)
+    assert golden.read(folder, CARD).changed_inputs() == ()
+
+
+def test_the_32_cases_at_192_pixels_stay_below_8_mib(tmp_path: Path) -> None:
+    card = CARD.model_copy(update={"size": 192})
+    photos = [case.image for case in phantom.golden_photos()]
+    golden.write(tmp_path / "golden", photos, card, float_network, int8_network)
+    assert len(photos) == 32
+    size_bytes = sum(path.stat().st_size for path in (tmp_path / "golden").rglob("*") if path.is_file())
+    assert size_bytes < 8 * 2**20
