@@ -38,8 +38,8 @@ class DataError(EdgeskinError):
 class PhotoError(EdgeskinError):
     """A photo that cannot be screened.
 
-    `code` is one of: missing, empty, unreadable, truncated, too-large, too-small, too-elongated, sixteen-bit, greyscale,
-    cmyk, transparent, animated.
+    `code` is one of: missing, empty, unreadable, truncated, too-large, too-small, too-elongated, sixteen-bit,
+    greyscale, cmyk, transparent, animated.
     """
 
     def __init__(self, code: str, message: str) -> None:

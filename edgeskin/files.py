@@ -16,15 +16,18 @@ from pathlib import Path
 
 from edgeskin.errors import EdgeskinError
 
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EACCES: "permission denied; choose a folder you may write to",
+    errno.EPERM: "permission denied; choose a folder you may write to",
+    errno.EROFS: "the file system is read-only; choose another folder",
+}
+"""What keeps a user's disk from being written to, and what to do."""
+
 
 def _explain(error: OSError, path: Path) -> EdgeskinError:
-    reason = {
-        errno.ENOSPC: "the disk is full; free some space",
-        errno.EDQUOT: "the disk quota is used up; free some space",
-        errno.EACCES: "permission denied; choose a folder you may write to",
-        errno.EPERM: "permission denied; choose a folder you may write to",
-        errno.EROFS: "the file system is read-only; choose another folder",
-    }.get(error.errno or 0, error.strerror or str(error))
+    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
     return EdgeskinError(f"{path}: cannot write: {reason}. What stood there before is untouched.")
 
 
@@ -65,30 +68,51 @@ def write_json(path: Path, value: object) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Fill a folder under a temporary name; on success it takes the place of `path`, on failure it vanishes.
 
-    An existing `path` is moved aside first and removed only once the new folder stands in its place.
+    An existing `path` is moved aside first and removed only once the new folder stands in its place. Any other error
+    of whoever fills the folder passes through as it is.
 
     Raises: EdgeskinError where the disk is full or the place is not writable.
     """
+    place = path.resolve()  # a link keeps pointing where it does
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent))
     except OSError as error:
         raise _explain(error, path) from error
     old = building.with_suffix(".old")
     try:
-        yield building
-        building.chmod(0o755)
-        if path.exists():
-            path.rename(old)
-        building.rename(path)
-    except OSError as error:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        raise _explain(error, path) from error
+        try:
+            yield building
+        except OSError as error:
+            if error.errno not in _REASONS:
+                raise
+            raise _explain(error, path) from error
+        try:
+            building.chmod(0o755)
+            if place.exists():
+                place.rename(old)
+            building.rename(place)
+        except OSError as error:
+            raise _explain(error, path) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
+        if old.exists() and not place.exists():
+            old.rename(place)  # also when interrupted between the two renames
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def copy(source: Path, destination: Path) -> None:
+    """Copy a file, or a folder with all its files, to a place where nothing stands yet.
+
+    It is for filling a `new_folder`, which is what makes the whole appear at once.
+    """
+    if source.is_file():
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, destination)
+        return
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            copy(path, destination / path.relative_to(source))
 
 
 def sha256(path: Path) -> str:

@@ -33,16 +33,19 @@ def missing(*modules: str) -> str | None:
     """One sentence that names the first of `modules` that is absent and how to get it, or None."""
     for module in modules:
         if not available(module):
-            return f"{module} is not installed. Install it with: pip install 'edgeskin[{EXTRA_OF[module.partition('.')[0]]}]'"
+            extra = EXTRA_OF[module.partition(".")[0]]
+            return f"{module} is not installed. Install it with: pip install 'edgeskin[{extra}]'"
     return None
 
 
-def require(module: str) -> ModuleType:
-    """Import an optional module.
-
-    Raises: MissingDependencyError, with the command that installs it. Nothing is ever installed for the user.
-    """
-    sentence = missing(module)
+def demand(*modules: str) -> None:
+    """Raises: MissingDependencyError where one of `modules` is absent. Nothing is ever installed for the user."""
+    sentence = missing(*modules)
     if sentence is not None:
         raise MissingDependencyError(sentence)
+
+
+def require(module: str) -> ModuleType:
+    """Import an optional module. Raises: MissingDependencyError, with the command that installs it."""
+    demand(module)
     return importlib.import_module(module)

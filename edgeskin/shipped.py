@@ -1,8 +1,10 @@
 """The declarations that come with edgeskin: recipes, profiles, gates and released networks.
 
-An installed wheel carries them in `edgeskin/_shipped/`; a checkout has them in its top-level folders. Both are found here.
+An installed wheel carries them in `edgeskin/_shipped/`; a checkout has them in its top-level folders. Both are found
+here.
 """
 
+import difflib
 from pathlib import Path
 
 from edgeskin.errors import EdgeskinError
@@ -22,22 +24,28 @@ def folder(kind: str) -> Path:
     return packed if packed.is_dir() else _PACKAGE.parent / _CHECKOUT[kind]
 
 
-def find(kind: str, name: str, suffix: str = ".toml") -> Path:
-    """The path of a declaration given by path or by shipped name (`clinic-1`, `isic2017_mobilenet_v2`).
+def installed(path: Path) -> bool:
+    """Whether `path` belongs to the installed package: what is written there is lost with the next update."""
+    return path.resolve().is_relative_to(_PACKAGE / "_shipped")
 
-    Raises: EdgeskinError that lists the shipped names.
+
+def find(kind: str, name: str) -> Path:
+    """The path of a declaration given by path or by shipped name (`desktop`, `isic2017_mobilenet_v2`).
+
+    Raises: EdgeskinError that lists the shipped names and the nearest one.
     """
     given = Path(name)
-    if given.exists():
+    if given.is_file():  # never a folder that happens to be called so: on macOS every home holds a `desktop`
         return given
-    shipped = folder(kind) / f"{name}{suffix}"
-    if shipped.exists():
+    shipped = folder(kind) / f"{name}.toml"
+    if shipped.is_file():
         return shipped
-    known = sorted(
-        path.stem if suffix else path.name for path in folder(kind).glob(f"*{suffix}") if suffix or path.is_dir()
-    )
+    known = sorted(path.stem for path in folder(kind).glob("*.toml"))
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    tip = f" Did you mean {near[0]}?" if near else ""
     raise EdgeskinError(
-        f"{name}: no such file, and no shipped {kind} of that name. Shipped: {', '.join(known) or 'none'}"
+        f"{name}: no such file, and none of the shipped {kind} has that name. "
+        f"Shipped: {', '.join(known) or 'none'}.{tip}"
     )
 
 
@@ -51,4 +59,7 @@ def default_release() -> Path:
         raise EdgeskinError(
             f"{pointer}: no release is shipped. Give one with --from, or train one: edgeskin train --help"
         )
-    return find("release", pointer.read_text().strip(), suffix="")
+    release = folder("release") / pointer.read_text(encoding="utf-8").strip()
+    if not release.is_dir():
+        raise EdgeskinError(f"{pointer}: names {release.name}, which is not shipped. Install edgeskin again")
+    return release

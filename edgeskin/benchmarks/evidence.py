@@ -93,15 +93,16 @@ def refuse_second_test(path: Path, graph_sha256: str, dataset: str, split: str) 
     split: one, or several joined by `+`. Raises: EdgeskinError where test is among them and this Graph already met it.
     """
     looks = [entry for entry in read(path) if (entry.graph_sha256, entry.dataset) == (graph_sha256, dataset)]
-    earlier = next((entry for entry in looks if _touches_test(entry.split)), None)
-    if earlier is not None and _touches_test(split):
+    earlier = next((entry for entry in looks if touches_test(entry.split)), None)
+    if earlier is not None and touches_test(split):
         raise EdgeskinError(
             f"{path}: this network was evaluated on the test split of {dataset} on {earlier.date}; a test split is "
             "touched once per release. Read that entry, or evaluate on val: edgeskin evaluate --split val"
         )
 
 
-def _touches_test(split: str) -> bool:
+def touches_test(split: str) -> bool:
+    """Whether test is among the splits joined by `+`."""
     return "test" in split.split("+")
 
 

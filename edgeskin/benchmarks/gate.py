@@ -259,8 +259,15 @@ def _numerics(measurements: Measurements, card: ModelCard) -> Iterator[_Term]:
         )
 
     if card.mask is not None:
-        agreements = [hop.mask_agreement for hop in judged if hop.mask_agreement is not None]
-        yield term("mask_agreement", "at least", rule.mask_agreement, min(agreements, default=None))
+        shares = [
+            (hop.mask_agreement, rule.mask_agreement_limit(hop.engine_gap))
+            for hop in judged
+            if hop.mask_agreement is not None
+        ]
+        least, needed = max(
+            shares, key=lambda share: (1 - share[0]) / (1 - share[1]), default=(None, rule.mask_agreement)
+        )
+        yield term("mask_agreement", "at least", needed, least)
     gaps = [(hop.mean_abs, rule.mean_abs_limit(hop.engine_gap)) for hop in judged if hop.mean_abs is not None]
     worst, allowed = max(gaps, key=lambda gap: gap[0] / gap[1], default=(None, rule.mean_abs))
     yield term("mean_probability_difference", "at most", allowed, worst)
@@ -283,4 +290,11 @@ def _resources(measured: Measurements, gate: Gate, precision: Precision) -> Iter
     )
     for name, section, comparison, limit, value in rows:
         if limit is not None:
-            yield _Term(name=name, section=section, comparison=comparison, limit=limit, measured=value)
+            yield _Term(
+                name=name,
+                section=section,
+                comparison=comparison,
+                limit=limit,
+                measured=value,
+                why_not=measured.not_measured.get(section, ""),
+            )

@@ -88,14 +88,26 @@ class AccuracyReport(Frozen):
     inherited_from: str | None = None
 
 
+class EngineGap(Frozen):
+    """How far onnxruntime is from itself on one output: optimised against plain execution, on the same inputs.
+
+    It is the unit in which equivalence is measured. Both executions are right; they differ by single roundings, which
+    snowball. mean_abs, max_abs: absolute difference of the probabilities. mask_disagreement: fraction of mask pixels
+    that differ, None for an output that is no mask.
+    """
+
+    mean_abs: Measured
+    max_abs: Measured
+    mask_disagreement: Measured = None
+
+
 class NumericsHop(Frozen):
     """One step of the chain compared on one tensor (an output of the network, unless said otherwise).
 
     name: the step, such as `int8.onnx → artifact`; the last step's name ends with `→ artifact`. mean_abs, max_abs:
     absolute difference of the values (of the probabilities, for an output). mask_agreement: fraction of equal mask
-    pixels, for a mask output. labels_equal: whether decisions agree wherever the reference's margin exceeds 4/256,
-    for the other outputs. engine_gap: mean absolute difference between onnxruntime optimised and plain on the same
-    inputs. equivalent: by the rule of `Equivalence`; None where the step is only shown (float and int8 are not meant
+    pixels, for a mask output. labels_equal: whether decisions agree wherever the reference decides clearly, for the
+    other outputs. engine_gap: onnxruntime's own. equivalent: by the rule of `Equivalence`; None where the step is only shown (float and int8 are not meant
     to be equal).
     """
 
@@ -105,16 +117,16 @@ class NumericsHop(Frozen):
     max_abs: Measured
     mask_agreement: Measured = None
     labels_equal: bool | None = None
-    engine_gap: Measured = None
+    engine_gap: EngineGap | None = None
     equivalent: bool | None = None
 
 
 class Equivalence(Frozen):
-    """When an artifact computes the same as `int8.onnx`.
+    """When two forms of a network compute the same: each limit is a constant, or `engine_gaps` times onnxruntime's own
+    gap on that output where that is wider.
 
     mask_agreement: at least this fraction of mask pixels is equal. mean_abs: the mean absolute difference of the
-    probabilities is at most max(engine_gaps × onnxruntime's own gap, mean_abs). label_margin: decisions must agree
-    where the reference's margin exceeds it.
+    probabilities. label_margin: decisions must agree where the reference's margin exceeds it.
     """
 
     mask_agreement: Annotated[float, Field(ge=0, le=1)] = 0.999
@@ -122,15 +134,23 @@ class Equivalence(Frozen):
     engine_gaps: Annotated[float, Field(ge=0)] = 2.0
     label_margin: Annotated[float, Field(ge=0, le=1)] = 4 / 256
 
-    def mean_abs_limit(self, engine_gap: float | None) -> float:
+    def mask_agreement_limit(self, gap: EngineGap | None) -> float:
+        """The smallest mask agreement that still counts as equal."""
+        return min(self.mask_agreement, 1 - self.engine_gaps * ((gap and gap.mask_disagreement) or 0.0))
+
+    def mean_abs_limit(self, gap: EngineGap | None) -> float:
         """The largest mean absolute difference that still counts as equal."""
-        return max(self.engine_gaps * (engine_gap or 0.0), self.mean_abs)
+        return max(self.mean_abs, self.engine_gaps * ((gap and gap.mean_abs) or 0.0))
+
+    def label_margin_limit(self, gap: EngineGap | None) -> float:
+        """The margin of the reference above which a decision must be the same."""
+        return max(self.label_margin, self.engine_gaps * ((gap and gap.max_abs) or 0.0))
 
     def holds(self, hop: NumericsHop) -> bool:
         """Whether one compared output is equivalent; what was not measured does not hold."""
         if hop.mean_abs is None or (hop.mask_agreement is None and hop.labels_equal is None):
             return False
-        agrees = hop.mask_agreement is None or hop.mask_agreement >= self.mask_agreement
+        agrees = hop.mask_agreement is None or hop.mask_agreement >= self.mask_agreement_limit(hop.engine_gap)
         return agrees and hop.labels_equal is not False and hop.mean_abs <= self.mean_abs_limit(hop.engine_gap)
 
 
@@ -214,7 +234,10 @@ class DeviceFacts(Frozen):
 
 
 class Measurements(Frozen):
-    """Everything measured on one artifact; a section that is None (or empty) was not measured."""
+    """Everything measured on one artifact; a section that is None (or empty) was not measured.
+
+    not_measured: why not, by the gate's name of the section, where somebody knows.
+    """
 
     accuracy: AccuracyReport | None = None
     numerics: tuple[NumericsHop, ...] = ()
@@ -224,6 +247,7 @@ class Measurements(Frozen):
     memory: MemoryFigure | None = None
     placement: PlacementFigure | None = None
     device: DeviceFacts | None = None
+    not_measured: dict[str, str] = Field(default_factory=dict)
 
     def model_latency(self, precision: Precision) -> LatencyFigure | None:
         """The time of the network alone at `precision`; the figure named `model int8`, `model fp16` or `model fp32`."""

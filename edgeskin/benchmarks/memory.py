@@ -1,4 +1,4 @@
-"""Peak memory of loading and running an artifact, measured in a process of its own (this module as a program).
+"""Peak memory of loading and running an artifact, measured in a process of its own.
 
 The figure is the rise of that process' high-water mark: from Python and NumPy loaded to the artifact opened by its
 engine and run. It is what the artifact and its engine cost.
@@ -13,10 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+import edgeskin
 from edgeskin import targets
 from edgeskin.benchmarks.measurements import MemoryFigure
 from edgeskin.targets.base import Artifact
 
+_PROGRAM = """import sys
+sys.path = [*filter(None, sys.path), sys.argv[2]]
+from edgeskin.benchmarks.memory import main
+main()
+"""
+"""Modules are not looked for in the working folder, where a user's `random.py` would stand in for Python's."""
 _RUNS = 3
 _TIMEOUT_S = 300
 
@@ -43,7 +50,7 @@ def measure(artifact: Artifact, size: int, *, threads: int = 1) -> MemoryFigure 
     }
     try:
         done = subprocess.run(  # noqa: S603  (our own module with our own arguments, and no shell reads them)
-            [sys.executable, "-m", "edgeskin.benchmarks.memory", json.dumps(asked)],
+            [sys.executable, "-c", _PROGRAM, json.dumps(asked), str(Path(edgeskin.__file__).parents[1])],
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,
@@ -87,12 +94,9 @@ def _load_and_run(artifact: Artifact, size: int, threads: int) -> tuple[float | 
     return baseline, high_water_mib()
 
 
-def _main() -> None:
+def main() -> None:
+    """The process of its own: what to run comes as JSON in the first argument, the marks go to stdout as JSON."""
     asked = json.loads(sys.argv[1])
     artifact = Artifact(Path(asked["path"]), asked["target"], asked["precision"], asked["graph_sha256"])
     baseline, peak = _load_and_run(artifact, asked["size"], asked["threads"])
     sys.stdout.write(json.dumps({"baseline_mib": baseline, "peak_mib": peak}))
-
-
-if __name__ == "__main__":
-    _main()

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edgeskin.benchmarks.measurements import Equivalence, NumericsHop
+from edgeskin.benchmarks.measurements import EngineGap, Equivalence, NumericsHop
 from edgeskin.contract.model import HeadSpec, ModelCard
 
 Float32: TypeAlias = npt.NDArray[np.float32]
@@ -19,9 +19,17 @@ Outputs: TypeAlias = Mapping[str, Float32]
 EQUIVALENCE = Equivalence()
 
 
-def engine_gaps(optimised: Outputs, plain: Outputs) -> dict[str, float]:
-    """The gap of onnxruntime to itself: mean absolute difference between optimised and plain execution, by head."""
-    return {name: _mean_abs(plain[name], optimised[name]) for name in plain}
+def engine_gaps(optimised: Outputs, plain: Outputs, card: ModelCard) -> dict[str, EngineGap]:
+    """The gap of onnxruntime to itself, by head."""
+    gaps = {}
+    for head in card.heads:
+        one, other = plain[head.name], optimised[head.name]
+        gaps[head.name] = EngineGap(
+            mean_abs=_mean_abs(one, other),
+            max_abs=_max_abs(one, other),
+            mask_disagreement=1 - _mask_agreement(one, other, head) if head.kind == "mask" else None,
+        )
+    return gaps
 
 
 def compare(
@@ -30,7 +38,7 @@ def compare(
     other: Outputs,
     card: ModelCard,
     *,
-    engine_gap: Mapping[str, float] | None = None,
+    engine_gap: Mapping[str, EngineGap] | None = None,
     rule: Equivalence | None = EQUIVALENCE,
 ) -> tuple[NumericsHop, ...]:
     """Compare one step of the chain on the golden cases; one hop for each head, in the card's order.
@@ -43,14 +51,16 @@ def compare(
         expected, actual = reference[head.name], other[head.name]
         assert expected.shape == actual.shape, f"{head.name}: {expected.shape} against {actual.shape}"
         is_mask = head.kind == "mask"
+        gap = (engine_gap or {}).get(head.name)
+        margin = (rule or EQUIVALENCE).label_margin_limit(gap)
         hop = NumericsHop(
             name=name,
             tensor=head.name,
             mean_abs=_mean_abs(expected, actual),
-            max_abs=float(np.abs(expected.astype(np.float64) - actual).max()),
+            max_abs=_max_abs(expected, actual),
             mask_agreement=_mask_agreement(expected, actual, head) if is_mask else None,
-            labels_equal=None if is_mask else _labels_equal(expected, actual, head, (rule or EQUIVALENCE).label_margin),
-            engine_gap=(engine_gap or {}).get(head.name),
+            labels_equal=None if is_mask else _labels_equal(expected, actual, head, margin),
+            engine_gap=gap,
         )
         hops.append(hop if rule is None else hop.model_copy(update={"equivalent": rule.holds(hop)}))
     return tuple(hops)
@@ -63,6 +73,10 @@ def concatenate(cases: Sequence[Outputs]) -> dict[str, Float32]:
 
 def _mean_abs(expected: Float32, actual: Float32) -> float:
     return float(np.abs(expected.astype(np.float64) - actual).mean())
+
+
+def _max_abs(expected: Float32, actual: Float32) -> float:
+    return float(np.abs(expected.astype(np.float64) - actual).max())
 
 
 def _mask_agreement(expected: Float32, actual: Float32, head: HeadSpec) -> float:

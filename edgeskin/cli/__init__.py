@@ -1,56 +1,102 @@
-"""The command line: parse, call one function, print, choose the exit code."""
+"""The command line: parse, call one function, print, choose the exit code.
 
+A command imports what it carries out when it runs, so that `edgeskin --help` loads no NumPy and no engine.
+"""
+
+import io
+import os
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
 
 import typer
 
 import edgeskin
-from edgeskin.cli import benchmark, data, doctor, evaluate, export, predict, release, train, verify
+from edgeskin.cli import (
+    benchmark,
+    data,
+    doctor,
+    evaluate,
+    export,
+    gate,
+    predict,
+    release,
+    terminal,
+    train,
+    verify,
+)
 from edgeskin.errors import EdgeskinError
 
 app = typer.Typer(
     name="edgeskin",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Skin-lesion screening networks for phones and small boards: trained, quantized, exported through ONNX, gated.",
-    epilog="Exit codes: 0 passed, 1 error, 2 usage, 3 gate failed, 4 pending on device, 130 interrupted.",
+    epilog="Exit codes: 0 passed, 1 error, 2 usage, 3 gate failed, 4 pending on a device, 130 interrupted.",
 )
 app.add_typer(data.app, name="data")
 app.command()(train.train)
 app.command()(export.export)
 app.command()(evaluate.evaluate)
 app.command()(benchmark.benchmark)
-app.command()(predict.predict)
+app.command()(gate.gate)
 app.command()(verify.verify)
 app.command()(release.release)
+app.command()(predict.predict)
 app.command()(doctor.doctor)
 
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"edgeskin {edgeskin.__version__}")
-        raise typer.Exit
+ERROR, USAGE, INTERRUPTED = 1, 2, 130
 
 
 @app.callback()
 def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Skin-lesion screening networks for phones and small boards: trained, quantized, exported through ONNX, gated."""
+    if version:
+        typer.echo(f"edgeskin {edgeskin.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(USAGE)
 
 
-def main() -> None:
-    """Run the command line; a user's mistake is one sentence on stderr, never a traceback."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line (by default that of the process) and exit.
+
+    A user's mistake is one `error:` on stderr, never a traceback; a mistake of ours keeps its traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name may be no text, and a terminal may know no ✓
     try:
-        app()
+        code = app(arguments, prog_name="edgeskin", standalone_mode=False) or 0
     except EdgeskinError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"error: {line}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
+        terminal.complain(str(error))
+        code = ERROR
+    except typer.TyperException as error:
+        code = _explain_usage(error)
+    except typer.Abort:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left, as `head` does; the interpreter must not stumble over it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ERROR
+    if code == INTERRUPTED:
         typer.echo("interrupted", err=True)
-        sys.exit(130)
+    sys.exit(code)
+
+
+def _explain_usage(error: typer.TyperException) -> int:
+    """Say what is wrong with the command line, what was perhaps meant, and how it is used; the exit code."""
+    options = getattr(error, "possibilities", None) or ()
+    message, _, commands = (error.message if options else error.format_message()).partition(" Did you mean ")
+    terminal.complain(message)
+    for kind, near in (("option", options), ("command", commands.rstrip("?").replace("'", "").split(", "))):
+        if near and near[0]:
+            typer.echo(f"tip: a similar {kind} exists: {near[0]}", err=True)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        typer.echo(f"{context.get_usage()}\nHelp: {context.command_path} --help", err=True)
+    return error.exit_code

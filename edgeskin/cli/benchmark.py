@@ -5,32 +5,42 @@ from typing import Annotated
 
 import typer
 
-from edgeskin.benchmarks import device, latency
-from edgeskin.export import journey
+from edgeskin.cli import terminal
 
 
 def benchmark(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that `edgeskin export` wrote.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle that `edgeskin export` wrote.")],
     threads: Annotated[int, typer.Option(min=1, help="Threads of the network.")] = 1,
     release: Annotated[bool, typer.Option("--release", help="At least 1024 samples and 60 s a figure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the figures.")] = False,
 ) -> None:
-    """Time the network alone and from photo to findings, and read its memory; the machine is named beside the figures."""
-    figures = journey.benchmark(bundle, threads, "release" if release else "quick")
+    """Measure the speed and memory of a bundle here.
+
+    Timed are the network alone and all from photo to findings; the machine is named beside the figures.
+
+    Exit codes: 0 measured, 1 error, 2 usage.
+    """
+    from edgeskin.benchmarks import latency
+    from edgeskin.export.benchmark import benchmark as run
+
+    say = terminal.words(quiet)
+    figures = run(bundle, threads, "release" if release else "quick", say=say)
     if as_json:
         typer.echo(figures.model_dump_json(indent=2))
-        return
-    facts = device.facts()
-    typer.echo(f"{facts.cpu}, {facts.cores} cores, {' '.join(facts.flags)}")
-    for figure in figures.latency:
-        typer.echo(
-            f"{figure.name}: p50 {figure.p50_ms:.2f} ms, p90 {figure.p90_ms:.2f}, p99 {figure.p99_ms:.2f} "
-            f"({figure.samples} samples, {figure.threads} threads, {figure.mode})"
-        )
-        sentence = latency.warning(figure)
+    else:
+        facts = figures.device
+        if facts is not None:
+            typer.echo(f"{facts.cpu}, {facts.cores} cores, {' '.join(facts.flags)}")
+        for figure in figures.latency:
+            typer.echo(
+                f"{figure.name}: p50 {figure.p50_ms:.2f} ms, p90 {figure.p90_ms:.2f}, p99 {figure.p99_ms:.2f} "
+                f"({figure.samples} samples, threads: {figure.threads}, {figure.mode})"
+            )
+        peak = figures.memory.peak_mib if figures.memory else None
+        reason = figures.not_measured.get("memory", "")
+        typer.echo(f"peak memory: {f'not measured: {reason}' if peak is None else f'{peak:.0f} MiB'}")
+        typer.echo(f"size: {figures.size_mib:.2f} MiB")
+    for sentence in map(latency.warning, figures.latency):
         if sentence is not None:
-            typer.echo(f"warning: {sentence}", err=True)
-    memory = figures.memory.peak_mib if figures.memory else None
-    typer.echo(
-        f"peak memory: {'not measured' if memory is None else f'{memory:.0f} MiB'}, size {figures.size_mib:.2f} MiB"
-    )
+            say(f"warning: {sentence}")

@@ -1,25 +1,18 @@
 """`edgeskin data`: look at a data folder before training on it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
-from rich.table import Table
 
-from edgeskin.data import check as data_check
-from edgeskin.data.check import CheckReport
-from edgeskin.data.phantom import write_dataset
+from edgeskin.cli import terminal
 
-app = typer.Typer(no_args_is_help=True, help="Look at a data folder before training on it.")
+if TYPE_CHECKING:
+    from rich.console import Console
 
+    from edgeskin.data.check import CheckReport
 
-@app.callback()
-def _group() -> None:
-    """Keep `check` a command of its own although it is the only one."""
+app = typer.Typer(help="Look at a data folder before training on it.")
 
 
 @app.command()
@@ -33,19 +26,15 @@ def check(
 ) -> None:
     """Count cases, splits and classes; find broken files, and the same photograph in two splits.
 
-    Exit codes: 0 usable, 1 an error was found.
+    Exit codes: 0 usable, 1 an error was found, 2 usage.
     """
+    from rich.console import Console
+
+    from edgeskin.data import check as data_check
+
     words = Console(stderr=True, soft_wrap=True, highlight=False)
-    with ProgressBar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=words,
-        disable=quiet,
-        transient=True,
-    ) as bar:
-        report = data_check.check(folder, _Stages(bar))
+    with terminal.progress(quiet) as progress:
+        report = data_check.check(folder, progress)
     if json:
         typer.echo(report.model_dump_json(indent=2))
     elif quiet:
@@ -70,25 +59,17 @@ def phantom(
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal photos.")] = 0,
 ) -> None:
     """Draw a procedural data set: for trying the journey, never for a claim about skin."""
+    from edgeskin.data.phantom import write_dataset
+
     write_dataset(folder, train, val, test, size=size, seed=seed)
     typer.echo(f"{folder}: {train + val + test} phantom photos. Train: edgeskin train phantom_tiny --data {folder}")
 
 
-class _Stages:
-    """Shows each stage of a check as a bar of its own."""
-
-    def __init__(self, bar: ProgressBar) -> None:
-        self._bar = bar
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bar.add_task(stage, total=total)
-        self._bar.update(self._tasks[stage], completed=done)
-
-
-def _print(report: CheckReport, out: Console) -> None:
+def _print(report: "CheckReport", out: "Console") -> None:
     """The report in words."""
+    from rich.markup import escape
+    from rich.table import Table
+
     splits = list(report.splits)
     title = escape(f"{report.folder}: {report.cases} cases ({report.dataset})")
     table = Table("", *splits, title=title, title_justify="left")

@@ -2,18 +2,24 @@
 
 import dataclasses
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeskin.benchmarks.device import INTEGER_FLAGS, Machine
-from edgeskin.benchmarks.doctor import Examination, examine
+if TYPE_CHECKING:
+    from edgeskin.benchmarks.device import Machine
+    from edgeskin.benchmarks.doctor import Examination
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="The same facts as one JSON object.")] = False,
 ) -> None:
-    """Say what is installed, which targets can be built here, and what this CPU means for int8."""
+    """Say what is installed and what can be built here.
+
+    Also what this CPU means for int8, and where data, runs and releases are looked for.
+    """
+    from edgeskin.benchmarks.doctor import examine
+
     found = examine()
     if as_json:
         facts = found.machine.facts.model_dump(mode="json")
@@ -25,7 +31,7 @@ def doctor(
         typer.echo(line)
 
 
-def _software(found: Examination) -> list[str]:
+def _software(found: "Examination") -> list[str]:
     lines = [f"edgeskin {found.edgeskin_version}, Python {found.python}", "", "Extras"]
     for extra in found.extras:
         state = "installed" if not extra.missing else f"without {', '.join(extra.missing)}: {extra.install}"
@@ -38,7 +44,9 @@ def _software(found: Examination) -> list[str]:
     return lines
 
 
-def _machine(machine: Machine) -> list[str]:
+def _machine(machine: "Machine") -> list[str]:
+    from edgeskin.benchmarks.device import INTEGER_FLAGS
+
     facts = machine.facts
     known = {
         "memory": machine.memory_mib and f"{machine.memory_mib / 1024:.1f} GiB",
@@ -54,7 +62,7 @@ def _machine(machine: Machine) -> list[str]:
     return [*lines, f"  ! {machine.saturation}"] if machine.saturation else lines
 
 
-def _places(found: Examination) -> list[str]:
+def _places(found: "Examination") -> list[str]:
     data = "EDGESKIN_DATA is not set; commands that need images take --data"
     if found.data is not None:
         data = found.data if found.data_exists else f"{found.data} (EDGESKIN_DATA) does not exist"

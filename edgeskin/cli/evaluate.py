@@ -1,53 +1,54 @@
 """`edgeskin evaluate`: accuracy of float and int8 on one split, kept as evidence."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from edgeskin.data.cases import data_folder
-from edgeskin.export import journey
+from edgeskin.cli import terminal
 
 
 def evaluate(
-    path: Annotated[Path, typer.Argument(help="A run or a Graph folder.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A run or a Graph folder.")],
     split: Annotated[str, typer.Option(help="val, test, select, or several: select+val.")],
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data folder.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The data folder; otherwise the network's under EDGESKIN_DATA.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the figures.")] = False,
 ) -> None:
-    """Measure float and int8 on the same images, and append the figures to the Graph's evidence.json.
+    """Measure accuracy, float and int8 on the same images.
+
+    The figures are appended to the Graph's evidence.json, on which exports without data may rest.
 
     The test split is measured once per network; a second time is refused.
+
+    Exit codes: 0 measured, 1 error or refused, 2 usage, 130 interrupted; evidence is then as it was.
     """
+    from edgeskin.data.cases import data_folder
+    from edgeskin.export import journey
+    from edgeskin.export.evaluate import evaluate as run
 
-    def say(words: str) -> None:
-        if not quiet:
-            typer.echo(words, err=True)
-
+    say = terminal.words(quiet)
     graph = journey.find_graph(path, say)
-    dataset = graph.card.provenance.data[0] if graph.card.provenance.data else None
-    report = journey.evaluate(graph, data_folder(data, dataset), split, say=say)
+    dataset = next(iter(graph.card.provenance.data), None)
+    with terminal.progress(quiet) as progress:
+        report = run(graph, data_folder(data, dataset), split, say=say, progress=progress)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
-        return
-    table = Table("metric", "n", "float", "int8", "int8 95 % CI", "drop")
-    for name, figure in report.metrics.items():
-        low, high = figure.ci95 or (None, None)
-        table.add_row(
-            name,
-            str(figure.n),
-            *map(_number, (figure.float, figure.int8)),
-            f"{_number(low)}–{_number(high)}",
-            _number(figure.drop),
-        )
-    out = Console(soft_wrap=True, highlight=False)
-    out.print(table)
-    for caution in report.cautions:
-        out.print(caution, markup=False)
+    else:
+        typer.echo(f"{'metric':<40} {'n':>5} {'float':>7} {'int8':>7} {'int8 95 % CI':>15} {'drop':>8}")
+        for name, figure in report.metrics.items():
+            low, high = figure.ci95 or (None, None)
+            typer.echo(
+                f"{name:<40} {figure.n:>5} {_number(figure.float):>7} {_number(figure.int8):>7} "
+                f"{_number(low) + ' – ' + _number(high):>15} {_number(figure.drop):>8}"
+            )
+        for caution in report.cautions:
+            typer.echo(caution)
     say(f"Evidence: {graph.evidence}")
+    say(f"Export:   edgeskin export --from {shlex.quote(str(path))} --target onnx")
 
 
 def _number(value: float | None) -> str:

@@ -5,69 +5,63 @@ from typing import Annotated
 
 import typer
 
-from edgeskin import targets
-from edgeskin.benchmarks.gate import Gate
-from edgeskin.data.cases import data_folder
-from edgeskin.export import journey
-from edgeskin.export.profile import Profile
-from edgeskin.targets.base import Precision
+from edgeskin.cli import terminal
 
 
 def export(
-    target: Annotated[str, typer.Option(help="onnx, or all that can be built here.")],
+    target: Annotated[str, typer.Option(help="onnx, or all: every target that can be built here.")],
+    *,
     source: Annotated[
         Path | None,
         typer.Option("--from", metavar="PATH", help="A run or a Graph folder; otherwise the release that comes along."),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="int8 or fp32; otherwise the profile's.")] = None,
+    precision: Annotated[str | None, typer.Option(help="int8, fp16 or fp32; otherwise the profile's.")] = None,
     profile: Annotated[str | None, typer.Option(help="A profile file, or the name of a shipped one.")] = None,
-    gate: Annotated[str | None, typer.Option(help="A gate file, or the name of a shipped one.")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Measure accuracy on this data folder.")] = None,
+    gate: Annotated[
+        str | None, typer.Option(help="A gate file, or the name of a shipped one; otherwise the profile's.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Measure accuracy on this data folder; otherwise by evidence.")
+    ] = None,
     split: Annotated[
-        str | None, typer.Option(help="val, test, select, or several: select+val. Otherwise the profile's.")
+        str | None, typer.Option(help="val, select, or several: select+val; otherwise the profile's. Never test.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The bundle; otherwise bundles/NAME-TARGET-PRECISION.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The bundle; otherwise bundles/NAME-TARGET-PRECISION. With --target all, a folder of bundles. "
+            "Nothing but a bundle is ever replaced.",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the verdict.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each verdict as one JSON object on a line.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only how each bundle came out.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print every promise and every hop of the chain.")] = False,
 ) -> None:
     """Build a bundle, measure it on this machine, and judge it.
 
-    Exit codes: 0 the gate passed, 3 it failed, 4 a device must still measure something.
+    Exit codes: 0 the gate passed, 1 error, 2 usage, 3 the gate failed, 4 a device must still measure something, 130
+    interrupted. An error or an interruption leaves an older bundle as it was.
     """
+    from edgeskin.cli import verdict
+    from edgeskin.data.cases import data_folder
+    from edgeskin.export import journey
+    from edgeskin.export.profile import ALL, profiles_for
 
-    def say(words: str) -> None:
-        if not quiet:
-            typer.echo(words, err=True)
-
+    say = terminal.words(quiet)
+    chosen = [one.altered(precision=precision, gate=gate, split=split) for one in profiles_for(target, profile)]
+    labelled = data_folder(data) if data else None
     graph = journey.find_graph(source, say)
     codes = set[int]()
-    for name in targets.TARGETS if target == "all" else (target,):
-        chosen = Profile.find(profile) if profile else Profile.default(name)
-        if gate is not None:
-            chosen = chosen.model_copy(update={"gate": gate})
-        wanted: Precision = precision or chosen.precision
-        folder = out or Path("bundles") / f"{graph.card.name}-{name}-{wanted}"
-        exported = journey.export(
-            graph,
-            chosen.model_copy(update={"target": name}),
-            folder / name if out and target == "all" else folder,
-            precision=wanted,
-            rules=Gate.find(chosen.gate),
-            data=data_folder(data) if data else None,
-            split=split,
-            say=say,
-        )
-        verdict = exported.verdict
-        codes.add(verdict.exit_code)
-        if as_json:
-            typer.echo(verdict.model_dump_json(indent=2))
-        else:
-            typer.echo(f"{verdict.state}: {exported.folder}")
-            for promise in (*verdict.in_state("failed"), *verdict.in_state("pending")):
-                typer.echo(f"  {promise.state} {promise.name}: {promise.sentence}")
-        say(f"Report:  {exported.folder / 'report.md'}")
-        say(f"Predict: edgeskin predict PHOTO --bundle {exported.folder}")
+    for one in chosen:
+        name = f"{graph.card.name}-{one.target}-{one.precision}"
+        place = Path("bundles") / name if out is None else out / name if target == ALL else out
+        with terminal.progress(quiet) as progress:
+            done = journey.export(graph, one, place, data=labelled, say=say, progress=progress)
+        verdict.show(done.report, place, as_json=as_json, quiet=quiet, verbose=verbose)
+        say(f"Report:    {place / 'report.md'}")
+        for word, command in done.report.next_commands:
+            say(f"{word + ':':<10} {command}")
+        codes.add(done.verdict.exit_code)
     # A failure anywhere outweighs what is still pending.
     raise typer.Exit(next(code for code in (3, 4, 0) if code in codes))

@@ -1,18 +1,15 @@
 """`edgeskin train`: from a recipe and a data folder to a run."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgeskin import optional, shipped
-from edgeskin.data.cases import data_folder
-from edgeskin.errors import MissingDependencyError
-
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")],
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Data folder; otherwise the recipe's own under EDGESKIN_DATA.")
     ] = None,
@@ -32,10 +29,13 @@ def train(
     """Train a network in float, then with quantization in the loop.
 
     Ctrl-C leaves a run that --resume takes up again, exactly.
+
+    Exit codes: 0 trained to its end, 1 error, 2 usage, 130 interrupted.
     """
-    sentence = optional.missing("torch", "torchao", "safetensors", "tensorboard")
-    if sentence is not None:
-        raise MissingDependencyError(sentence)
+    from edgeskin import optional, shipped
+    from edgeskin.data.cases import data_folder
+
+    optional.demand("torch", "torchao", "safetensors", "tensorboard")
     from edgeskin.train import recipe as recipes
     from edgeskin.train.loop import Places
     from edgeskin.train.loop import train as run_training
@@ -44,15 +44,18 @@ def train(
     chosen = recipes.read(path, tuple(set_ or ()))
     folder = run or Path(os.environ.get("EDGESKIN_RUNS", "runs")) / chosen.name
     places = Places(path, data_folder(data, chosen.data.dataset), folder, weights)
-    again = f"edgeskin train {recipe} --run {folder} --resume" + (f" --data {data}" if data else "")
-    again += "".join(f" --set '{assignment}'" for assignment in set_ or ())
+    again = ["edgeskin", "train", recipe, "--run", str(folder), "--resume"]
+    for option, value in (("--data", data), ("--weights", weights), ("--device", device)):
+        again += [] if value is None else [option, str(value)]
+    for assignment in set_ or ():
+        again += ["--set", assignment]
     try:
         record = run_training(chosen, places, resume=resume, device=device)
     except KeyboardInterrupt:
-        kept = "its finished epochs are kept" if (folder / "run.json").is_file() else "nothing was trained yet"
-        typer.echo(f"interrupted; {kept}. Go on with: {again}", err=True)
-        raise typer.Exit(130) from None
+        kept = "finished epochs are kept" if (folder / "run.json").is_file() else "no epoch was finished"
+        typer.echo(f"{folder}: {kept}. Go on with: {shlex.join(again)}", err=True)
+        raise
     for phase, best in record.best.items():
         figures = ", ".join(f"{name} {value:.3f}" for name, value in best.metrics.items())
         typer.echo(f"{phase}: best epoch {best.epoch}, select: {figures}")
-    typer.echo(f"Export: edgeskin export --from {folder} --target onnx", err=True)
+    typer.echo(f"Export: edgeskin export --from {shlex.quote(str(folder))} --target onnx", err=True)

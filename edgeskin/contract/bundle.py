@@ -173,6 +173,29 @@ def verify(folder: Path) -> tuple[str, ...]:
     return tuple(problem for problem in listed if problem is not None) + tuple(extra)
 
 
+def refuse_to_replace(folder: Path) -> None:
+    """Called before a bundle is made at `folder`: only nothing, an empty folder or a bundle alone may be replaced.
+
+    Raises: BundleError where something else stands there, or something beside the bundle's own files.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        manifest = read_manifest(folder)
+    except BundleError as error:
+        raise BundleError(
+            f"{folder}: stands there already and is no bundle that this edgeskin may replace ({error}). "
+            "Choose another place with --out, or remove it yourself"
+        ) from error
+    others = [name for name in _members(folder) if name not in manifest.files]
+    others += [name for name in (SIGNATURE, ATTESTATIONS) if (folder / name).exists()]
+    if others:
+        raise BundleError(
+            f"{folder}: holds more than the bundle that was exported there: {', '.join(others)}. "
+            "Choose another place with --out, or move that away"
+        )
+
+
 def write_labels(folder: Path, card: ModelCard) -> None:
     """Write `labels/<head>.txt`, one label a line in the output's order, for programs that read no JSON."""
     for head in card.heads:

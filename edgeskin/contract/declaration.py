@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from edgeskin.errors import RecipeError
 
@@ -23,11 +24,12 @@ Table: TypeAlias = dict[str, object]
 def load(path: Path) -> Table:
     """The decoded contents of a TOML file. Raises: RecipeError where it cannot be read or is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        table: Table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(str(path), [f"cannot be read: {error}"]) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(str(path), [f"is not TOML: {error}"]) from error
+    return table
 
 
 def read(path: Path, model: type[Model]) -> Model:
@@ -90,9 +92,14 @@ def _valid_names(model: type[BaseModel], location: tuple[object, ...]) -> list[s
     """The keys allowed at a place in the declaration."""
     current: type[BaseModel] | None = model
     for part in location:
-        field = current.model_fields.get(str(part)) if current is not None else None
+        field = _fields(current).get(str(part)) if current is not None else None
         current = _model_within(field.annotation) if field is not None else current
-    return list(current.model_fields) if current is not None else []
+    return list(_fields(current)) if current is not None else []
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """A model's fields by the names that stand in a file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _model_within(annotation: object) -> type[BaseModel] | None:

@@ -13,7 +13,7 @@ from torchao.quantization.pt2e import disable_fake_quant, enable_fake_quant
 
 from edgeskin import __version__, files
 from edgeskin.benchmarks import numerics
-from edgeskin.benchmarks.measurements import NumericsHop
+from edgeskin.benchmarks.measurements import EngineGap, NumericsHop
 from edgeskin.contract.image import letterbox
 from edgeskin.contract.model import HeadSpec, ModelCard, Provenance
 from edgeskin.data.cases import data_list_sha256
@@ -26,7 +26,7 @@ from edgeskin.graph import lint
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network, Sigmoid, Softmax
 from edgeskin.graph.write import write_onnx
-from edgeskin.targets.onnx import reference_session
+from edgeskin.targets.onnx import optimised_session, reference_session
 from edgeskin.train.checkpoint import RunRecord, read_run
 from edgeskin.train.loop import float_network, trained_network
 
@@ -71,8 +71,13 @@ def graph_from_run(run: Path, folder: Path) -> Graph:
         card.write(building / "model.json")
         run_float, run_int8 = (reference_session(building / name) for name in ("fp32.onnx", "int8.onnx"))
         golden.write(building / "golden", photos, card, run_float.run, run_int8.run)
-        chain.append(("int8.onnx", numerics.concatenate([run_int8.run(image[None]) for image in images])))
-        files.write_json(building / "chain.json", [hop.model_dump(mode="json") for hop in _hops(chain, card)])
+        fast = optimised_session(building / "int8.onnx")
+        plain, optimised = (
+            numerics.concatenate([each.run(image[None]) for image in images]) for each in (run_int8, fast)
+        )
+        chain.append(("int8.onnx", plain))
+        hops = _hops(chain, card, numerics.engine_gaps(optimised, plain, card))
+        files.write_json(building / "chain.json", [hop.model_dump(mode="json") for hop in hops])
         files.write_bytes(building / "checkpoint.safetensors", safetensors.torch.save(weights))
         files.write_json(building / "evidence.json", [])
     return Graph.open(folder)
@@ -102,13 +107,15 @@ def _without_quantization(
     return answers
 
 
-def _hops(chain: Sequence[tuple[str, Outputs]], card: ModelCard) -> list[NumericsHop]:
-    """Each form against the one before it; quantizing and snapping biases change the network by design, so they are
-    shown, not judged."""
+def _hops(chain: Sequence[tuple[str, Outputs]], card: ModelCard, gaps: Mapping[str, EngineGap]) -> list[NumericsHop]:
+    """Each form against the one before it.
+
+    Quantizing and snapping biases change the network by design, so those hops are shown, not judged.
+    """
     hops: list[NumericsHop] = []
     for (before, reference), (after, other) in itertools.pairwise(chain):
         rule = None if after in (FAKE_QUANTIZED, SNAPPED) else numerics.EQUIVALENCE
-        hops.extend(numerics.compare(f"{before} → {after}", reference, other, card, rule=rule))
+        hops.extend(numerics.compare(f"{before} → {after}", reference, other, card, engine_gap=gaps, rule=rule))
     return hops
 
 

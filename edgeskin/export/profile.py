@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from edgeskin import shipped
+from edgeskin import shipped, targets
 from edgeskin.benchmarks.gate import Section
 from edgeskin.contract import declaration
 from edgeskin.contract.model import Frozen, Name
@@ -17,7 +17,7 @@ class Profile(Frozen):
     """One device or kind of device.
 
     target: the word on the command line. gate: path or shipped name. threads: the network runs with, in every figure.
-    split: what accuracy is judged on, `select+val` being all that may choose nothing and is not test.
+    split: what accuracy is judged on, never test: that is for `edgeskin evaluate`, once a release.
     may_be_pending: sections that only the device can measure; unmeasured they are pending, not failed.
     accept_inherited: whether accuracy may rest on the Graph's evidence where no data is given.
     """
@@ -46,11 +46,52 @@ class Profile(Frozen):
     def default(target: str) -> "Profile":
         """The profile a target has where none is named: the first shipped one for it, by name.
 
-        Raises: EdgeskinError where there is none.
+        Raises: TargetError where there is no such target; EdgeskinError where no profile is for it.
         """
-        shipped_profiles = [Profile.read(path) for path in sorted(shipped.folder("profiles").glob("*.toml"))]
-        for profile in shipped_profiles:
+        targets.get(target)
+        for path in sorted(shipped.folder("profiles").glob("*.toml")):
+            profile = Profile.read(path)
             if profile.target == target:
                 return profile
-        known = sorted({profile.target for profile in shipped_profiles})
-        raise EdgeskinError(f"no profile is shipped for the target {target}. Known targets: {', '.join(known)}")
+        raise EdgeskinError(f"no profile is shipped for the target {target}. Give one with --profile FILE")
+
+    def altered(self, *, precision: str | None = None, gate: str | None = None, split: str | None = None) -> "Profile":
+        """The same device with other choices; None leaves the profile's own.
+
+        Raises: TargetError for a precision that the target does not build.
+        """
+        word = precision or self.precision
+        return self.model_copy(
+            update={
+                "precision": targets.precision_of(targets.get(self.target), word),
+                "gate": gate or self.gate,
+                "split": split or self.split,
+            }
+        )
+
+
+ALL = "all"
+"""The word for every target that can be built here."""
+
+
+def profiles_for(target: str, name: str | None = None) -> tuple[Profile, ...]:
+    """The profiles that a target on the command line means: its own, or one for each that can be built here (`all`).
+
+    name: a profile by path or shipped name instead of the target's own.
+
+    Raises: TargetError for an unknown target, or where `all` finds none that can be built; EdgeskinError where the
+    profile is for another target.
+    """
+    if target != ALL:
+        profile = Profile.default(target) if name is None else Profile.find(name)
+        if profile.target != targets.get(target).name:
+            raise EdgeskinError(f"the profile {profile.name} is for {profile.target}. Give --target {profile.target}")
+        return (profile,)
+    if name is not None:
+        raise EdgeskinError(f"the profile {name} is for one target. Name that target instead of {ALL}")
+    missing = {known: targets.get(known).missing() for known in targets.TARGETS}
+    buildable = tuple(Profile.default(known) for known, sentence in missing.items() if sentence is None)
+    if not buildable:
+        sentences = "; ".join(f"{known}: {sentence}" for known, sentence in missing.items())
+        raise EdgeskinError(f"no target can be built here. {sentences}")
+    return buildable

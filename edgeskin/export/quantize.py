@@ -19,11 +19,11 @@ def convert(prepared: fx.GraphModule) -> fx.GraphModule:
 
     prepared: in eval mode, ranges frozen; it is consumed.
 
-    Raises: GraphError where batch norm or a float weight is left. torchao reports neither: every silent failure seen was
-    a graph with too few quantize operators.
+    Raises: GraphError where batch norm or a float weight is left. torchao reports neither: every silent failure seen
+    was a graph with too few quantize operators.
     """
     expected = Counter(node.target for node in prepared.graph.nodes if node.target in WEIGHTED)
-    converted = convert_pt2e(prepared)
+    converted: fx.GraphModule = convert_pt2e(prepared)
     found = Counter(node.target for node in converted.graph.nodes)
     problems = [
         f"{expected[operator]} {operator} became {found[operator]}"
@@ -65,7 +65,7 @@ def snap_biases(converted: fx.GraphModule) -> None:
     for node in converted.graph.nodes:
         if node.target not in WEIGHTED or len(node.args) < 3 or not isinstance(node.args[2], fx.Node):
             continue
-        bias = converted.get_parameter(node.args[2].target) if node.args[2].op == "get_attr" else None
+        bias = converted.get_parameter(str(node.args[2].target)) if node.args[2].op == "get_attr" else None
         assert bias is not None, f"{node.name}: its bias is computed"
         weight = node.args[1]
         grid = np.float32(_input_scale(node)) * _attribute(converted, weight.args[1]).numpy().astype(np.float32)

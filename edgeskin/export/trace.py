@@ -37,7 +37,8 @@ class _Doored(nn.Module):
 def trace(network: nn.Module, heads: Sequence[HeadSpec], size: int) -> Network:
     """The network as data: batch symbolic, batch norm folded, biases on their integer grids, stable names.
 
-    network: a float module in eval mode, or a converted one; image (N, 3, size, size) in [−1, 1) -> logits of every head.
+    network: a float module in eval mode, or a converted one; image (N, 3, size, size) in [−1, 1) -> logits of every
+    head.
 
     Raises: GraphError naming the first operator that edgeskin does not export.
     """

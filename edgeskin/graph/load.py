@@ -28,15 +28,15 @@ def load(path: Path) -> "onnx.ModelProto":
         model = library.load_model_from_string(path.read_bytes())
         library.load_external_data_for_model(model, str(path.parent))
     except FileNotFoundError as error:
-        raise GraphError("no such file") from error
+        raise GraphError(f"{path}: no such file") from error
     except OSError as error:
-        raise GraphError(f"cannot be read: {error.strerror or error}") from error
+        raise GraphError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (message.DecodeError, UnicodeDecodeError) as error:
-        raise GraphError("not an ONNX file, or truncated; copy or export it again") from error
+        raise GraphError(f"{path}: not an ONNX file, or truncated; copy or export it again") from error
     except (library.checker.ValidationError, ValueError) as error:
-        raise GraphError(f"its external data cannot be read; keep both files together: {error}") from error
+        raise GraphError(f"{path}: its external data cannot be read; keep both files together: {error}") from error
     if not model.graph.node:
-        raise GraphError("not an ONNX file, or empty; copy or export it again")
+        raise GraphError(f"{path}: not an ONNX file, or empty; copy or export it again")
     return cast("onnx.ModelProto", model)
 
 
@@ -59,6 +59,8 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
         return cast("onnx.ModelProto", library.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True))
     except (library.checker.ValidationError, library.shape_inference.InferenceError) as error:
         raise GraphError(f"not a valid ONNX graph: {str(error).strip()}") from error
+    except UnicodeDecodeError as error:  # the checker quotes the damaged bytes of a name
+        raise GraphError("not a valid ONNX graph: a name in it is no text; copy or export it again") from error
 
 
 def needed_nodes(graph: "onnx.GraphProto") -> "tuple[onnx.NodeProto, ...]":

@@ -231,12 +231,16 @@ def _global(site: Site, operator: Operator) -> Translation:
     return Translation(operator, (site.operand(0),))
 
 
+def _number(site: Site, position: int, default: float) -> float:
+    """A stored number that may be left out."""
+    stored = site.constant(position)
+    if stored is not None and stored.size != 1:
+        raise site.refuse(f"input {position} holds {stored.size} values where one number belongs")
+    return default if stored is None else float(stored.reshape(-1)[0])
+
+
 def _clip(site: Site) -> Translation:
-    low, high = (
-        (-math.inf, math.inf)[position - 1] if bound is None else float(bound.reshape(-1)[0])
-        for position in (1, 2)
-        for bound in [site.constant(position)]
-    )
+    low, high = _number(site, 1, -math.inf), _number(site, 2, math.inf)
     activations: Mapping[tuple[float, float], Activation] = {(0.0, math.inf): "relu", (0.0, 6.0): "relu6"}
     if (low, high) not in activations:
         raise site.refuse(f"clips to [{low:g}, {high:g}]; only ReLU [0, inf] and ReLU6 [0, 6] are supported")
@@ -253,7 +257,7 @@ def _hard_sigmoid(site: Site) -> Translation:
 def _pad(site: Site) -> Translation:
     site.demand("mode", "constant")
     rank = len(site.output)
-    amounts, value, axes = site.constant(1), site.constant(2), site.constant(3)
+    amounts, axes = site.constant(1), site.constant(3)
     if amounts is None or rank != 4:
         raise site.refuse("only constant padding of images [N, C, H, W] is supported")
     where = range(rank) if axes is None else [int(axis) % rank for axis in axes.reshape(-1)]
@@ -262,8 +266,7 @@ def _pad(site: Site) -> Translation:
         begin[axis], end[axis] = int(amounts[position]), int(amounts[len(where) + position])
     if any(begin[:2] + end[:2]) or min(begin + end) < 0:
         raise site.refuse(f"pads {begin} and {end}; only height and width can be padded, by zero or more")
-    filling = 0.0 if value is None else float(value.reshape(-1)[0])
-    return Translation(Pad((begin[2], begin[3], end[2], end[3]), filling), (site.operand(0),))
+    return Translation(Pad((begin[2], begin[3], end[2], end[3]), _number(site, 2, 0.0)), (site.operand(0),))
 
 
 def _reshape(site: Site) -> Translation:

@@ -47,8 +47,9 @@ def read(source: "Path | onnx.ModelProto") -> Network:
     """
     if not isinstance(source, Path):
         return _Reader(prepare(source)).network()
+    model = load(source)
     try:
-        return _Reader(prepare(load(source))).network()
+        return _Reader(prepare(model)).network()
     except GraphError as error:
         raise GraphError(f"{source}: {error}") from error
 
@@ -69,7 +70,7 @@ class _Reader:
     def network(self) -> Network:
         """Walk the nodes that the outputs need, in the order of the file."""
         for stored in self.graph.initializer:
-            self._store(stored.name, self.onnx.numpy_helper.to_array(stored))
+            self._store(stored.name, self._contents(stored))
         for node in self.graph.node:
             if node.op_type == "Constant":
                 self._store(node.output[0], self._constant(node))
@@ -86,6 +87,12 @@ class _Reader:
 
     def _store(self, name: str, data: Array) -> None:
         self.values[name] = Tensor(name, data.shape, None, data)
+
+    def _contents(self, stored: "onnx.TensorProto") -> Array:
+        try:
+            return np.asarray(self.onnx.numpy_helper.to_array(stored))
+        except (ValueError, TypeError, KeyError) as error:  # by shape, by kind of data, by a type that ONNX lacks
+            raise GraphError(f"{stored.name}: its contents do not fit its shape and type: {error}") from error
 
     def _constant(self, node: "onnx.NodeProto") -> Array:
         name, value = next(iter(attributes(node).items()))

@@ -2,8 +2,8 @@
 
 from typing import Literal, TypeAlias
 
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn import functional
 
 Padding: TypeAlias = Literal["end", "symmetric"]
 """Where a stride-2 convolution pads an even input: `end` is TensorFlow's SAME (one row below, one column right; native
@@ -38,7 +38,7 @@ class ConvNormAct(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
         if self.pads_end:
-            x = F.pad(x, (0, 1, 0, 1))
+            x = functional.pad(x, (0, 1, 0, 1))
         x = self.norm(self.conv(x))
         return x if self.activation is None else self.activation(x)
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edgeskin.models.blocks import ConvNormAct, separable
 
@@ -35,6 +35,6 @@ class LightDecoder(nn.Module):
         """Decode."""
         x: Tensor = self.entry(maps[-1])
         for level, (lateral, mix) in enumerate(zip(self.laterals, self.mixes, strict=True)):
-            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = mix(torch.cat([x, lateral(maps[-2 - level])], 1))
         return x

@@ -1,7 +1,7 @@
 """Heads: what turns features into logits. Heads are data (`HeadSpec`); there are two modules, not one per task."""
 
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class MaskHead(nn.Module):
@@ -14,7 +14,7 @@ class MaskHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits at the input's size."""
-        return F.interpolate(
+        return functional.interpolate(
             self.logits(features), scale_factor=float(self.stride), mode="bilinear", align_corners=False
         )
 

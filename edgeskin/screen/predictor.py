@@ -129,14 +129,17 @@ class Predictor:
 def photos_in(paths: Sequence[Path]) -> tuple[Path, ...]:
     """The photos meant by `paths`: a folder stands for the pictures directly in it, sorted by name.
 
-    Raises: EdgeskinError where a folder holds no picture.
+    Raises: EdgeskinError where a folder holds no picture or cannot be read.
     """
     found: list[Path] = []
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+        try:
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+        except OSError as error:
+            raise EdgeskinError(f"{path}: this folder cannot be read: {error.strerror}") from error
         if not inside:
             raise EdgeskinError(f"{path}: no picture in this folder ({', '.join(sorted(SUFFIXES))})")
         found += inside

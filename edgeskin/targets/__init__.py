@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import cast
 
 from edgeskin.errors import TargetError
-from edgeskin.targets.base import Target
+from edgeskin.targets.base import Precision, Target
 
 TARGETS: Mapping[str, str] = {
     "onnx": "edgeskin.targets.onnx:OnnxTarget",
@@ -25,3 +25,16 @@ def get(name: str) -> Target:
         raise TargetError(f"{name}: no such target. Known: {', '.join(TARGETS)}.{tip}")
     module, _, class_name = TARGETS[name].partition(":")
     return cast("Target", getattr(importlib.import_module(module), class_name)())
+
+
+def precision_of(target: Target, word: str) -> Precision:
+    """A word of the command line as one of the target's precisions; another is refused, never replaced.
+
+    Raises: TargetError that lists what the target builds and the nearest word.
+    """
+    for known in target.precisions:
+        if known == word:
+            return known
+    near = get_close_matches(word, target.precisions, n=1, cutoff=0.5)
+    tip = f" Did you mean {near[0]}?" if near else ""
+    raise TargetError(f"{target.name} builds no {word}. It builds {', '.join(sorted(target.precisions))}.{tip}")

@@ -1,15 +1,16 @@
 """Random changes of a training image, drawn from a generator that belongs to that image in that epoch."""
 
 import math
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgeskin.contract.image import PAD
 from edgeskin.train.recipe import Augmentation
 
-UInt8 = npt.NDArray[np.uint8]
-PAD = 128
+UInt8: TypeAlias = npt.NDArray[np.uint8]
 
 # Luma and two chroma axes of YIQ: saturation scales chroma, hue turns it.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
@@ -22,7 +23,7 @@ def augment(
     """Draw one view of an image and of its mask.
 
     Shapes: image [h, w, 3], mask [h, w] (0 or 1) -> image [size, size, 3], mask [size, size]. Geometry is one affine
-    map, so image and mask move together; where it looks outside the photo the mask is 0.
+    map, so image and mask move together; outside the photo both are mirrored, or the image is mid-grey and the mask 0.
     """
     matrix = _geometry(image.shape[1], image.shape[0], settings, size, random)
     bars = random.random() < settings.bars

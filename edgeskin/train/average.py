@@ -1,5 +1,6 @@
 """The running average of weights: what is evaluated, kept and exported."""
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """An exponential moving average over a module's whole state, batch-norm statistics and quantization ranges included.
+    """An exponential moving average over a module's whole state: batch-norm statistics and quantization ranges too.
 
     decay: per step, reached gradually so that the first steps do not weigh for ever. Integers are copied, not averaged.
     It begins with the state after the first step: before that an observer has no shape yet and its range is infinite.
@@ -39,8 +40,21 @@ class WeightAverage:
     def applied(self, module: nn.Module) -> Iterator[None]:
         """The module computes with the averages inside, with its own weights again after."""
         own = {name: value.detach().clone() for name, value in module.state_dict().items()}
-        module.load_state_dict(self.tensors)
+        load_state(module, self.tensors)
         try:
             yield
         finally:
-            module.load_state_dict(own)
+            load_state(module, own)
+
+
+def load_state(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load plain tensors into a module, all of them and nothing else.
+
+    They carry no versions, and torchao's observers take a state without one for an old format and put their smallest
+    scale back to 1e-7; so the versions of the module itself go along.
+
+    Raises: RuntimeError from torch where names or shapes differ.
+    """
+    state = OrderedDict(tensors)
+    vars(state)["_metadata"] = vars(module.state_dict())["_metadata"]
+    module.load_state_dict(state)

@@ -11,4 +11,4 @@ def balanced_weights(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray
     """
     counts = np.bincount(labels[labels >= 0], minlength=classes)
     assert counts.min() > 0, "an empty class is refused where the labels are read"
-    return (counts.sum() / (classes * counts)).astype(np.float32)
+    return np.asarray(counts.sum() / (classes * counts), np.float32)

@@ -8,6 +8,7 @@
 Weights are safetensors, facts are JSON; nothing is ever unpickled.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -15,7 +16,7 @@ from typing import Literal, TypeAlias
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from edgeskin import __version__, files
@@ -42,8 +43,8 @@ class Stored(Frozen):
 class RunRecord(Frozen):
     """The contents of run.json.
 
-    recipe: with all overrides applied. train_ids, select_ids: image ids, sorted. best: one a phase. state: where to go on.
-    thresholds: of sigmoid heads, chosen on `select` at the end. versions: of the packages that decide the arithmetic.
+    recipe: with all overrides applied. train_ids, select_ids: image ids, sorted. best: one a phase. state: where to go
+    on. thresholds: of sigmoid heads, chosen on `select` at the end. versions: of what decides the arithmetic.
     """
 
     format: Literal[1] = 1
@@ -56,9 +57,9 @@ class RunRecord(Frozen):
     versions: dict[str, str]
     device: str
     threads: int
-    best: dict[PhaseName, Stored] = {}
+    best: dict[PhaseName, Stored] = Field(default_factory=dict)
     state: Stored | None = None
-    thresholds: dict[str, float] = {}
+    thresholds: dict[str, float] = Field(default_factory=dict)
     finished: bool = False
 
 
@@ -69,13 +70,18 @@ def read_run(folder: Path) -> RunRecord:
     """
     path = folder / "run.json"
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
         raise RunError(f"{path}: no run here. Train one: edgeskin train RECIPE --data DIR --run {folder}") from error
-    if '"format": 1' not in text:
-        raise RunError(f"{path}: another format of run, this edgeskin {__version__} reads format {FORMAT}")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read as JSON: {error}. Restore it or train again") from error
+    if isinstance(value, dict) and value.get("format") != FORMAT:
+        raise RunError(
+            f"{path}: format {value.get('format')!r}, edgeskin {__version__} reads format {FORMAT}. "
+            "Use the edgeskin that wrote it, or train again"
+        )
     try:
-        record = RunRecord.model_validate_json(text)
+        record = RunRecord.model_validate(value)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise RunError(f"{path}: is not a run of edgeskin {__version__}: {problems}") from error
@@ -131,6 +137,7 @@ def load(folder: Path, stored: Stored) -> dict[str, Tensor]:
     """
     _prove(folder / stored.file, stored.sha256)
     try:
-        return safetensors.torch.load_file(folder / stored.file)
+        tensors: dict[str, Tensor] = safetensors.torch.load_file(folder / stored.file)
     except (OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{folder / stored.file}: cannot be read: {error}") from error
+    return tensors

@@ -11,11 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from edgeskin import files
+from edgeskin.errors import RunError
 from edgeskin.train.recipe import Recipe
 
 
 class Logs:
-    """One row an epoch in log.csv, the same figures for TensorBoard. Resuming replaces rows of repeated epochs."""
+    """One row an epoch in log.csv, the same figures for TensorBoard; an epoch that is repeated replaces its row."""
 
     def __init__(self, run: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -24,7 +25,10 @@ class Logs:
         self.writer = SummaryWriter(str(run / "tensorboard"))
 
     def epoch(self, phase: str, epoch: int, losses: Mapping[str, float], figures: Mapping[str, float]) -> None:
-        """Write one epoch's mean losses and its figures on `select`."""
+        """Write one epoch's mean losses and its figures on `select`.
+
+        Raises: EdgeskinError where the disk is full.
+        """
         rows = []
         if self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as stream:
@@ -40,11 +44,17 @@ class Logs:
         table.writeheader()
         table.writerows(rows)
         files.write_text(self.path, text.getvalue())
-        for name, value in {**losses}.items():
-            self.writer.add_scalar(f"{phase}/loss/{name}", value, epoch + 1)
-        for name, value in figures.items():
-            self.writer.add_scalar(f"{phase}/select/{name}", value, epoch + 1)
-        self.writer.flush()
+        scalars = {f"loss/{name}": value for name, value in losses.items()}
+        scalars |= {f"select/{name}": value for name, value in figures.items()}
+        try:
+            for name, value in scalars.items():
+                self.writer.add_scalar(f"{phase}/{name}", value, epoch + 1)
+            self.writer.flush()
+        except OSError as error:
+            raise RunError(
+                f"{self.writer.log_dir}: cannot write: {error.strerror or error}. Free some space and go on with "
+                "--resume; every finished epoch is kept"
+            ) from error
 
 
 class Progress:

@@ -16,10 +16,12 @@ from edgeskin.data.cases import Case, data_list_sha256, read_cases, read_exclude
 from edgeskin.data.labels import demand_every_class
 from edgeskin.data.splits import carve_select
 from edgeskin.errors import DataError, RecipeError, RunError
+from edgeskin.models.blocks import Padding
 from edgeskin.models.mobilenet import MobileNetV2
 from edgeskin.models.multitask import MultiTask
 from edgeskin.models.start import load_folded, load_torchvision
 from edgeskin.train import qat, score
+from edgeskin.train.average import load_state
 from edgeskin.train.balance import balanced_weights
 from edgeskin.train.checkpoint import PhaseName, RunRecord, Stored, load, read_run, store, write_run
 from edgeskin.train.loader import Samples, decode, plain_batches, training_batches
@@ -47,8 +49,8 @@ def train(recipe: Recipe, places: Places, *, resume: bool, device: str | None = 
 
     device: `cpu`, `cuda`, or None for a GPU where there is one. Progress goes to stderr.
 
-    Raises: DataError, RecipeError, or RunError where the run folder holds another recipe's run, or a run though `resume`
-    is not asked for. KeyboardInterrupt passes through; the run then holds every finished epoch.
+    Raises: DataError, RecipeError, or RunError where the run folder holds another recipe's run, or a run though
+    `resume` is not asked for. KeyboardInterrupt passes through; the run then holds every finished epoch.
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     train_cases, select_cases, dataset = choose_cases(recipe, places)
@@ -130,10 +132,13 @@ def _open_run(
 def build_network(recipe: Recipe) -> MultiTask:
     """The recipe's network, randomly initialised from its seed."""
     torch.manual_seed(recipe.seed)
-    padding = "end" if recipe.network.start in ("imagenet", "random") else "symmetric"
+    padding: Padding = "end" if recipe.network.start in ("imagenet", "random") else "symmetric"
     encoder = MobileNetV2(recipe.network.width, padding)
     network = MultiTask(encoder, recipe.head_specs(), recipe.network.decoder, recipe.network.dropout)
-    return network.to(memory_format=torch.channels_last)
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return network
 
 
 class _Session:
@@ -248,8 +253,9 @@ class _Session:
             training(False)
             with trainer.average.applied(module):
                 figures = self._evaluate(module)
-            self._commit(name, trainer, figures)
+            # Logged first: a kill in between repeats the epoch and replaces its row; otherwise the row would be lost.
             self.logs.epoch(name, epoch, losses, figures)
+            self._commit(name, trainer, figures)
             self.progress.end_epoch(losses, figures)
 
     def _evaluate(self, module: nn.Module) -> dict[str, float]:
@@ -283,7 +289,7 @@ def prepared_network(recipe: Recipe, weights: dict[str, Tensor] | None) -> torch
     """The recipe's network with fake quantization, its float weights given or still random."""
     network = build_network(recipe)
     if weights is not None:
-        network.load_state_dict(weights)
+        load_state(network, weights)
     size = recipe.network.size
     example = torch.zeros(2, 3, size, size).contiguous(memory_format=torch.channels_last)
     return qat.prepare(network, example)
@@ -297,7 +303,10 @@ def float_network(run: Path, record: RunRecord) -> MultiTask:
 
 
 def trained_network(run: Path, record: RunRecord) -> torch.fx.GraphModule:
-    """The best quantization-aware epoch, fake-quantized, ranges frozen, in eval mode. Raises: RunError where there is none."""
+    """The best quantization-aware epoch, fake-quantized, ranges frozen, in eval mode.
+
+    Raises: RunError where there is none.
+    """
     prepared = prepared_network(record.recipe, None)
     qat.materialise(prepared, record.recipe.network.size)
     _load_into(prepared, run, _best(run, record, "qat"))
@@ -318,7 +327,7 @@ def _best(run: Path, record: RunRecord, phase: PhaseName) -> Stored:
 
 def _load_into(module: nn.Module, run: Path, stored: Stored) -> None:
     try:
-        module.load_state_dict(load(run, stored))
+        load_state(module, load(run, stored))
     except RuntimeError as error:
         raise RunError(
             f"{run / stored.file}: does not fit the network that its recipe makes here. Use the torch and edgeskin "

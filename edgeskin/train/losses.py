@@ -1,17 +1,17 @@
 """Losses, one a kind of head; a case without that label does not count."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.nn import functional
 
 
 def mask_loss(logits: Tensor, mask: Tensor, present: Tensor) -> Tensor:
     """Half binary cross-entropy, half one minus soft Dice, each image counting equally.
 
-    Shapes: logits (N, 1, H, W), mask (N, 1, H, W) of 0 and 1, present (N,) of 0 and 1 -> scalar, 0 where none is present.
-    Source: papers/joint_reverse_mtl_2024.txt, loss 0.5·Dice + 0.5·BCE.
+    Shapes: logits (N, 1, H, W), mask (N, 1, H, W) of 0 and 1, present (N,) of 0 and 1 -> scalar, 0 where none
+    is present. Source: papers/joint_reverse_mtl_2024.txt, loss 0.5·Dice + 0.5·BCE.
     """
-    entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="none").mean((1, 2, 3))
+    entropy = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none").mean((1, 2, 3))
     probability = logits.sigmoid()
     overlap = (probability * mask).sum((1, 2, 3))
     dice = (2 * overlap + 1) / (probability.sum((1, 2, 3)) + mask.sum((1, 2, 3)) + 1)
@@ -26,7 +26,7 @@ def softmax_loss(logits: Tensor, label: Tensor, class_weights: Tensor, smoothing
     """
     present = (label >= 0).float()
     safe = label.clamp_min(0)
-    loss = F.cross_entropy(logits, safe, reduction="none", label_smoothing=smoothing)
+    loss = functional.cross_entropy(logits, safe, reduction="none", label_smoothing=smoothing)
     return _mean_present(loss * class_weights[safe], present)
 
 
@@ -38,7 +38,7 @@ def sigmoid_loss(logits: Tensor, label: Tensor, class_weights: Tensor, smoothing
     present = (label >= 0).float()
     safe = label.clamp_min(0)
     target = safe.float() * (1 - smoothing) + 0.5 * smoothing
-    loss = F.binary_cross_entropy_with_logits(logits[:, 0], target, reduction="none")
+    loss = functional.binary_cross_entropy_with_logits(logits[:, 0], target, reduction="none")
     return _mean_present(loss * class_weights[safe], present)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeskin.contract.model import HeadSpec
-from edgeskin.train.average import WeightAverage
+from edgeskin.train.average import WeightAverage, load_state
 from edgeskin.train.loader import Batch
 from edgeskin.train.losses import mask_loss, sigmoid_loss, softmax_loss
 from edgeskin.train.recipe import Phase, Recipe
@@ -109,7 +109,7 @@ class Trainer:
                 losses = objective(self.module(on_device.image), on_device)
                 total = torch.stack(list(losses.values())).sum()
             self.optimizer.zero_grad(set_to_none=True)
-            total.backward()
+            torch.autograd.backward(total)
             nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
             share = rate(self.step, self.steps, self.phase.warmup)
             for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
@@ -118,7 +118,7 @@ class Trainer:
             self.average.update(self.module)
             self.step += 1
             steps += 1
-            figures = {name: float(loss) for name, loss in losses.items()}
+            figures = {name: float(loss.detach()) for name, loss in losses.items()}
             for name, value in figures.items():
                 totals[name] = totals.get(name, 0.0) + value
             on_step(figures)
@@ -131,7 +131,7 @@ class Trainer:
         return nullcontext()
 
     def state(self) -> dict[str, Tensor]:
-        """Everything needed to go on exactly: weights, average, optimizer moments, and the counters as one tensor of bytes."""
+        """Everything needed to go on exactly: weights, average, optimizer moments, counters as a tensor of bytes."""
         optimizer = self.optimizer.state_dict()["state"]
         moments = {
             f"optimizer.{index}.{key}": torch.as_tensor(value)
@@ -149,7 +149,7 @@ class Trainer:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from `state()`."""
         counters = json.loads(bytes(tensors["counters"].tolist()))
-        self.module.load_state_dict(_under("module.", tensors))
+        load_state(self.module, _under("module.", tensors))
         self.average.restore(_under("average.", tensors), counters["average"], self.device)
         entries: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer.", tensors).items():

@@ -10,6 +10,9 @@ so makes an undeclared float island impossible from the start.
     freeze_batch_norm(prepared)
 """
 
+# mypy: allow-subclassing-any
+# torchao has no type information, and its Quantizer is made to be subclassed.
+
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -33,11 +36,10 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from edgeskin.errors import GraphError
+from edgeskin.graph.ir import PIXEL_SCALE
 
 aten = torch.ops.aten
 
-PIXEL_SCALE = 1 / 128
-GATE_SCALE = 1 / 128
 SMALLEST_SCALE = 2.0**-12
 """Keeps a scale normal in fp16, whose smallest normal number is 2^−14, whatever a dead tensor observes."""
 
@@ -48,9 +50,7 @@ ACTIVATION = QuantizationSpec(
     quant_min=-128,
     quant_max=127,
     qscheme=torch.per_tensor_symmetric,
-    observer_or_fake_quant_ctr=FakeQuantize.with_args(
-        observer=MovingAverageMinMaxObserver, eps=SMALLEST_SCALE
-    ),
+    observer_or_fake_quant_ctr=FakeQuantize.with_args(observer=MovingAverageMinMaxObserver, eps=SMALLEST_SCALE),
 )
 WEIGHT = QuantizationSpec(
     dtype=torch.int8,
@@ -66,14 +66,9 @@ WEIGHT = QuantizationSpec(
 then holds exactly what was trained."""
 
 
-def _fixed(scale: float) -> FixedQParamsQuantizationSpec:
-    return FixedQParamsQuantizationSpec(
-        dtype=torch.int8, scale=scale, zero_point=0, quant_min=-128, quant_max=127, qscheme=torch.per_tensor_symmetric
-    )
-
-
-PIXEL = _fixed(PIXEL_SCALE)
-GATE = _fixed(GATE_SCALE)
+PIXEL = FixedQParamsQuantizationSpec(
+    dtype=torch.int8, scale=PIXEL_SCALE, zero_point=0, quant_min=-128, quant_max=127, qscheme=torch.per_tensor_symmetric
+)
 
 # How each operator's output is quantized. An operator absent here is refused.
 OWN_SCALE = {
@@ -189,13 +184,15 @@ def _output_spec(node: fx.Node) -> QuantizationSpecBase:
 def prepare(network: nn.Module, example: Tensor) -> fx.GraphModule:
     """A network with fake quantization on every tensor of the contract and batch norm fused for training.
 
-    Shapes: example (B, 3, S, S), B ≥ 2; the batch stays dynamic. The float network is not changed: weights are copied.
+    Shapes: example (B, 3, S, S), B ≥ 2; the batch stays dynamic. The float network is used up: both hold the same
+    parameters.
     """
     batch = torch.export.Dim("batch", min=1, max=4096)
     network.train()
     exported = torch.export.export(network, (example,), dynamic_shapes=({0: batch},)).module()
     assert isinstance(exported, fx.GraphModule)
-    return prepare_qat_pt2e(exported, ContractQuantizer())
+    prepared: fx.GraphModule = prepare_qat_pt2e(exported, ContractQuantizer())
+    return prepared
 
 
 def materialise(prepared: fx.GraphModule, size: int) -> None:
@@ -213,7 +210,7 @@ def fake_quantizers(prepared: fx.GraphModule) -> list[FakeQuantizeBase]:
 
 
 def freeze_observers(prepared: fx.GraphModule) -> None:
-    """Activation ranges stop following the data, and their scales round to fp16, so that fp16 targets hold the same ones.
+    """Activation ranges stop following the data, and their scales round to fp16, so that fp16 targets hold them too.
 
     A weight's range goes on being that of the weight.
     """

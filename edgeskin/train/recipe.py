@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from edgeskin.contract import declaration
 from edgeskin.contract.model import Frozen, HeadSpec, MaskCleanup, Name, Probability
 
-Positive = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -17,7 +17,7 @@ class DataChoice(Frozen):
     """Which cases are trained on.
 
     dataset: the layout the data folder must have. exclude: a file of image ids, beside the recipe, that are left out.
-    select: cases carved from the training split for choosing epochs and thresholds, stratified by the first softmax head.
+    select: cases carved from the training split to choose epochs and thresholds, stratified by the first softmax head.
     """
 
     dataset: str
@@ -59,10 +59,10 @@ class HeadChoice(Frozen):
 class Augmentation(Frozen):
     """Random changes of every training image; ranges are drawn uniformly (scale and aspect on a logarithmic axis).
 
-    flip: also all quarter turns. rotate: further degrees either way. scale: zoom. aspect: width over height, wide enough
-    that geometry is no shortcut. bars: probability that what lies outside the photo is mid-grey, as behind a letterbox,
-    rather than its mirror image. brightness, contrast, saturation: ± relative. hue: ± degrees. white_balance: ± relative
-    gain a channel. blur: probability of a slight defocus.
+    flip: also all quarter turns. rotate: further degrees either way. scale: zoom. aspect: width over height, wide
+    enough that geometry is no shortcut. bars: probability that what lies outside the photo is mid-grey, as behind a
+    letterbox, rather than its mirror image. brightness, contrast, saturation: ± relative. hue: ± degrees.
+    white_balance: ± relative gain a channel. blur: probability of a slight defocus.
     """
 
     flip: bool = True
@@ -142,25 +142,32 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _heads_make_sense(self) -> "Recipe":
-        self.head_specs()
+        problems: list[str] = []
         for name, head in self.heads.items():
+            try:
+                _spec(name, head)
+            except ValidationError as error:
+                problems += [str(item["ctx"]["error"]) for item in error.errors()]
             if head.target_sensitivity is not None and head.kind != "sigmoid":
-                raise ValueError(f"heads.{name}.target_sensitivity is for sigmoid heads; {name} is a {head.kind} head")
+                problems.append(f"heads.{name}.target_sensitivity is for sigmoid heads; {name} is a {head.kind} head")
         if sum(head.kind == "mask" for head in self.heads.values()) > 1:
-            raise ValueError("heads: at most one mask head")
+            problems.append("heads: at most one mask head")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     def head_specs(self) -> tuple[HeadSpec, ...]:
         """The heads as the network and the model card know them, thresholds still at one half."""
-        return tuple(
-            HeadSpec(
-                name=name,
-                kind=head.kind,
-                labels=head.labels or ("lesion" if head.kind == "mask" else name,),
-                threshold=None if head.kind == "softmax" else 0.5,
-            )
-            for name, head in self.heads.items()
-        )
+        return tuple(_spec(name, head) for name, head in self.heads.items())
+
+
+def _spec(name: str, head: HeadChoice) -> HeadSpec:
+    return HeadSpec(
+        name=name,
+        kind=head.kind,
+        labels=head.labels or ("lesion" if head.kind == "mask" else name,),
+        threshold=None if head.kind == "softmax" else 0.5,
+    )
 
 
 def read(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:

@@ -4,7 +4,7 @@ import pytest
 
 from edgeskin import shipped
 from edgeskin.benchmarks.gate import Drops, Gate, Limit, Section, Verdict, judge
-from edgeskin.benchmarks.measurements import Measurements, NumericsHop
+from edgeskin.benchmarks.measurements import EngineGap, Measurements, NumericsHop
 from edgeskin.contract.model import HeadSpec
 from edgeskin.errors import EdgeskinError, RecipeError
 
@@ -232,8 +232,17 @@ def test_an_artifact_that_computes_something_else_fails_and_is_told_where(measur
 
 def test_the_mean_difference_may_be_twice_what_onnxruntime_differs_from_itself(measured, card):
     hops = list(measured.numerics)
-    hops[1] = hops[1].model_copy(update={"mean_abs": 0.0034, "engine_gap": 0.0017})
+    hops[1] = hops[1].model_copy(update={"mean_abs": 0.0034, "engine_gap": EngineGap(mean_abs=0.0017, max_abs=0.01)})
     assert judge(measured.model_copy(update={"numerics": tuple(hops)}), FULL, card, "int8").exit_code == 0
+
+
+def test_a_mask_is_held_against_onnxruntimes_own_disagreement(measured, card):
+    hops = list(measured.numerics)
+    gap = EngineGap(mean_abs=0, max_abs=0, mask_disagreement=0.0012)
+    hops[1] = hops[1].model_copy(update={"mask_agreement": 0.9977, "engine_gap": gap})
+    assert judge(measured.model_copy(update={"numerics": tuple(hops)}), FULL, card, "int8").exit_code == 0
+    hops[1] = hops[1].model_copy(update={"mask_agreement": 0.9975})
+    assert judge(measured.model_copy(update={"numerics": tuple(hops)}), FULL, card, "int8").exit_code == 3
 
 
 def test_hops_that_never_reach_the_artifact_do_not_count_as_measured(measured, card):

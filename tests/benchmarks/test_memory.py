@@ -29,7 +29,7 @@ class Hungry:
         np.ones(32 * 2**20, np.uint8)
 
 targets.get = lambda name: Hungry()
-memory._main()
+memory.main()
 """
 
 needs_peak = pytest.mark.skipif(memory.high_water_mib() is None, reason="this system does not tell the peak memory")
@@ -69,6 +69,14 @@ def test_an_artifact_is_measured_in_its_engine(tmp_path: Path) -> None:
     # onnxruntime's shared library alone is over 10 MiB, and a network this small cannot need half a gigabyte.
     assert figure.peak_mib is not None
     assert 10 < figure.peak_mib < 500
+
+
+def test_a_users_module_called_like_one_of_pythons_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong module')")
+    monkeypatch.chdir(tmp_path)
+    figure = memory.measure(Artifact(tmp_path / "absent.onnx", "no-such-target", "int8", "0" * 64), 64)
+    assert isinstance(figure, NotMeasured)
+    assert "no-such-target" in figure.reason
 
 
 def test_a_process_that_fails_gives_its_reason_and_no_figure(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeskin.benchmarks import numerics
-from edgeskin.benchmarks.measurements import NumericsHop
+from edgeskin.benchmarks.measurements import EngineGap, NumericsHop
 from edgeskin.contract.model import HeadSpec, MaskCleanup, ModelCard, Provenance
 
 CARD = ModelCard(
@@ -79,7 +79,7 @@ def test_probabilities_may_differ_by_two_thousandths_or_twice_the_engines_own_ga
         outputs(melanoma=0.4),
         outputs(melanoma=0.4 + shift),
         CARD,
-        engine_gap=None if gap is None else {"melanoma": gap},
+        engine_gap=None if gap is None else {"melanoma": EngineGap(mean_abs=gap, max_abs=0)},
     )
     assert hop("melanoma", found).equivalent is equivalent
     assert hop("melanoma", found).mean_abs == pytest.approx(shift, abs=1e-6)
@@ -120,9 +120,29 @@ def test_a_step_that_is_only_shown_is_not_judged() -> None:
     assert hop("melanoma", found).max_abs == pytest.approx(0.1)
 
 
-def test_the_engines_gap_is_the_mean_difference_by_head() -> None:
-    gaps = numerics.engine_gaps(outputs(), outputs(lesion=0.8, melanoma=0.5))
-    assert gaps == {"lesion": pytest.approx(0.1), "diagnosis": 0, "melanoma": pytest.approx(0.1)}
+def test_the_engines_gap_is_its_difference_to_itself_by_head() -> None:
+    gaps = numerics.engine_gaps(outputs(), outputs(lesion=0.8, melanoma=0.5), CARD)
+    assert gaps["lesion"].mean_abs == pytest.approx(0.1)
+    assert gaps["lesion"].mask_disagreement == 0
+    assert gaps["melanoma"].max_abs == pytest.approx(0.1)
+    assert gaps["diagnosis"] == EngineGap(mean_abs=0, max_abs=0)
+
+
+@pytest.mark.parametrize(("flipped", "equivalent"), [(8, True), (9, False)])
+def test_a_mask_may_differ_twice_as_much_as_the_engine_from_itself(flipped: int, equivalent: bool) -> None:
+    # 4 of 2048 pixels of the engine's own, so 8 are allowed, though 0.999 alone would allow two.
+    other = outputs()
+    other["lesion"].reshape(-1)[:flipped] = 0.1
+    gap = {"lesion": EngineGap(mean_abs=0.5, max_abs=0.8, mask_disagreement=4 / 2048)}
+    found = hop("lesion", numerics.compare("a → b", outputs(), other, CARD, engine_gap=gap))
+    assert found.equivalent is equivalent
+
+
+@pytest.mark.parametrize(("reference", "equal"), [(0.3 + 0.03, True), (0.3 + 0.05, False)])
+def test_a_decision_may_flip_within_twice_the_engines_largest_gap(reference: float, equal: bool) -> None:
+    gap = {"melanoma": EngineGap(mean_abs=0.5, max_abs=0.02)}
+    found = numerics.compare("a → b", outputs(melanoma=reference), outputs(melanoma=0.29), CARD, engine_gap=gap)
+    assert hop("melanoma", found).labels_equal is equal
 
 
 def test_cases_join_along_the_batch() -> None:

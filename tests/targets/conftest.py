@@ -1,9 +1,7 @@
 """A Graph folder of a small network, shared by the tests of every target."""
 
-import sys
-from pathlib import Path
-
 import pytest
+from raw_graphs import small
 
 from edgeskin.contract.model import HeadSpec, ModelCard, Provenance
 from edgeskin.graph.folder import Graph
@@ -11,10 +9,6 @@ from edgeskin.graph.lint import float_tail
 from edgeskin.graph.read import read
 from edgeskin.graph.rewrite import rename, snap_biases
 from edgeskin.graph.write import write_onnx
-
-# The graphs are spelled once, for both rooms.
-sys.path.insert(0, str(Path(__file__).parents[1] / "graph"))
-from raw_graphs import small
 
 SIZE = 32
 

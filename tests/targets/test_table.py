@@ -32,3 +32,12 @@ def test_the_table_loads_no_engine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_precision_that_a_target_does_not_build_is_refused_and_never_replaced() -> None:
+    target = targets.get("onnx")
+    assert targets.precision_of(target, "int8") == "int8"
+    with pytest.raises(TargetError, match=r"onnx builds no fp16\. It builds fp32, int8\."):
+        targets.precision_of(target, "fp16")
+    with pytest.raises(TargetError, match=r"Did you mean int8\?"):
+        targets.precision_of(target, "int88")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from edgeskin.benchmarks.gate import Promise
+from edgeskin.benchmarks.gate import Promise, Section
 from edgeskin.benchmarks.measurements import AccuracyReport, Interval, Measurements, NumericsHop
 from edgeskin.benchmarks.report.model import Report
 
@@ -137,7 +137,7 @@ def _resources(measured: Measurements) -> str:
     facts = [
         ("speed", faster),
         ("size", _unit(measured.size_mib, "MiB")),
-        ("peak memory", _unit(memory.peak_mib if memory is not None else None, "MiB")),
+        ("peak memory", _unit(memory.peak_mib, "MiB") if memory is not None else _absent(measured, "memory")),
     ]
     latency = _table(header, rows) if rows else f"Latency: {NOT_MEASURED}."
     return _section("Speed, size and memory", latency, _list(facts))
@@ -215,6 +215,12 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 def _decimals(value: float | None) -> str:
     return NOT_MEASURED if value is None else f"{value:.4f}"
+
+
+def _absent(measured: Measurements, section: Section) -> str:
+    """That a section was not measured, and why, where that is known."""
+    reason = measured.not_measured.get(section)
+    return NOT_MEASURED if reason is None else f"{NOT_MEASURED}: {reason}"
 
 
 def _unit(value: float | None, unit: str) -> str:

@@ -1,0 +1,67 @@
+"""What a person at the terminal sees: words and progress go to stderr, so that stdout holds results alone."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+def words(quiet: bool) -> Callable[[str], None]:
+    """Says one line on stderr, or nothing where the user wants quiet."""
+
+    def say(line: str) -> None:
+        if not quiet:
+            typer.echo(line, err=True)
+
+    return say
+
+
+def complain(message: str) -> None:
+    """Print a mistake: `error:` before each of its lines but those that are indented and so belong to the one above."""
+    for line in message.splitlines():
+        typer.echo(line if line.startswith(" ") else f"error: {line}", err=True)
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each stage, given as (name, done, total); it is there only while the stage lasts."""
+    bars = _Bars(quiet)
+    try:
+        yield bars
+    finally:
+        bars.stop()
+
+
+class _Bars:
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self._quiet:
+            return
+        if self._bar is None:
+            self._bar = _bar()
+            self._bar.start()
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(stage, total=total)
+        self._bar.update(self._tasks[stage], completed=done)
+
+    def stop(self) -> None:
+        """Take the bars away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _bar() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

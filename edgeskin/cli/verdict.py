@@ -1,0 +1,59 @@
+"""How a judged bundle is shown: for people as marks and sentences, for machines as one object on one line."""
+
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from edgeskin.benchmarks.measurements import NumericsHop
+    from edgeskin.benchmarks.report import Report
+
+MARKS = {"passed": "✓", "inherited": "✓", "pending": "…", "failed": "✗"}
+
+
+def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Print a verdict on stdout: its state and what stands against it; with `verbose` everything it rests on."""
+    verdict = report.verdict
+    if as_json:
+        facts = {"bundle": str(folder), "target": report.target, "precision": report.precision, "gate": report.gate}
+        value = facts | {"exit_code": verdict.exit_code} | verdict.model_dump(mode="json")
+        typer.echo(json.dumps(value, ensure_ascii=False))
+        return
+    counts = ", ".join(
+        f"{len(verdict.in_state(state))} {state}"
+        for state in ("passed", "inherited", "pending", "failed")
+        if verdict.in_state(state)
+    )
+    typer.echo(f"{verdict.state}: {folder} ({counts or 'the gate promises nothing of this network'})")
+    for promise in verdict.promises:
+        if verbose or (promise.state in {"failed", "pending"} and not quiet):
+            typer.echo(f"  {MARKS[promise.state]} {promise.name}: {promise.sentence}")
+    if verbose:
+        for line in _hops(report.measurements.numerics):
+            typer.echo(line)
+
+
+def _hops(hops: "tuple[NumericsHop, ...]") -> Iterator[str]:
+    """The chain as a tree: each step, below it the outputs that were compared."""
+    marks = {True: "✓", False: "✗", None: "·"}
+    yield "hops (· is shown, not judged)"
+    for name, group in groupby(hops, key=lambda hop: hop.name):
+        outputs = list(group)
+        judged = [hop.equivalent for hop in outputs if hop.equivalent is not None]
+        yield f"  {marks[all(judged) if judged else None]} {name}"
+        for hop in outputs:
+            branch = "└" if hop is outputs[-1] else "├"
+            yield f"    {branch} {marks[hop.equivalent]} {hop.tensor}: {_difference(hop)}"
+
+
+def _difference(hop: "NumericsHop") -> str:
+    parts = ["not measured" if hop.mean_abs is None else f"mean difference {hop.mean_abs:.3g}"]
+    if hop.mask_agreement is not None:
+        parts.append(f"mask agreement {hop.mask_agreement:.5f}")
+    if hop.labels_equal is not None:
+        parts.append(f"decisions {'equal' if hop.labels_equal else 'differ'}")
+    return ", ".join(parts)

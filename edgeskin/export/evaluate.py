@@ -1,0 +1,122 @@
+"""Accuracy of a Graph on labelled images: float and int8 on the same ones, kept as evidence."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgeskin import shipped, targets
+from edgeskin.benchmarks import accuracy, device, evidence
+from edgeskin.benchmarks.accuracy import Predictions
+from edgeskin.benchmarks.evidence import EvidenceEntry
+from edgeskin.benchmarks.measurements import AccuracyReport
+from edgeskin.data.cases import Case, Cases, read_cases
+from edgeskin.data.duplicates import Progress
+from edgeskin.errors import DataError, GraphError
+from edgeskin.graph.folder import Graph
+from edgeskin.targets.base import Session, Target
+
+Say = Callable[[str], None]
+"""Called with one line about what is being done."""
+
+SELECT = "select"
+"""The split that training carved from train, by the model card's list."""
+
+
+def silent(_: object, *__: object) -> None:
+    """A `Say` or `Progress` for nobody."""
+
+
+def evaluate(graph: Graph, data: Path, split: str, *, say: Say = silent, progress: Progress = silent) -> AccuracyReport:
+    """Measure float and int8 on one split, or on several joined by `+`, and append it to the Graph's evidence.
+
+    Raises: EdgeskinError where the test split was measured before with this Graph, GraphError where its folder cannot
+    take evidence, DataError as `cases_of`; all before anything is measured.
+    """
+    folder = read_cases(data)
+    split = canonical(split)
+    evidence.refuse_second_test(graph.evidence, graph.sha256, folder.layout.name, split)
+    _demand_room(graph)
+    chosen = cases_of(graph, folder, split)
+    target = targets.get("onnx")
+    with tempfile.TemporaryDirectory(prefix="edgeskin-") as temporary, baseline(graph, target, 1) as fp32:
+        int8 = target.open(target.build(graph, "int8", Path(temporary)))
+        say(f"{data.name}, {split}: {len(chosen)} images, float and int8")
+        report = measure(graph, int8, fp32, folder, split, progress=progress)
+    evidence.append(graph.evidence, EvidenceEntry.of(report, graph.sha256, device.engine_versions()))
+    return report
+
+
+def measure(
+    graph: Graph, session: Session, fp32: Session, folder: Cases, split: str, *, progress: Progress = silent
+) -> AccuracyReport:
+    """Accuracy of an artifact and of the float network on the same images.
+
+    Raises: DataError as `cases_of`, or where an image is unreadable; TargetError where a network answers no number.
+    """
+    chosen = cases_of(graph, folder, split)
+
+    def predict(name: str, network: Session) -> Predictions:
+        done = 0
+
+        def on_case() -> None:
+            nonlocal done
+            done += 1
+            progress(name, done, len(chosen))
+
+        return accuracy.predict(network, graph.card, chosen, workers=device.usable_cores(), on_case=on_case)
+
+    in_float, in_artifact = predict("float network", fp32), predict("artifact", session)
+    return accuracy.measure(in_float, in_artifact, chosen, graph.card, layout=folder.layout, split=canonical(split))
+
+
+def canonical(split: str) -> str:
+    """Splits joined by `+` in one order, so that evidence is found again. Raises: DataError where a name is empty."""
+    names = sorted({name.strip() for name in split.split("+")})
+    if "" in names:
+        raise DataError(f"{split!r} is no split; write one name, or several joined by +, such as {SELECT}+val")
+    return "+".join(names)
+
+
+def cases_of(graph: Graph, folder: Cases, split: str) -> tuple[Case, ...]:
+    """The cases of a split, or of several joined by `+`; `select` is what training held out.
+
+    Raises: DataError for an unknown split, for splits that share images, or where the folder does not hold the
+    network's `select` images.
+    """
+    chosen = [case for name in canonical(split).split("+") for case in _cases_of_one(graph, folder, name)]
+    if len({case.image_id for case in chosen}) < len(chosen):
+        raise DataError(f"{split}: these splits share images, {SELECT} being a part of train. Give one of them")
+    return tuple(chosen)
+
+
+def _cases_of_one(graph: Graph, folder: Cases, name: str) -> tuple[Case, ...]:
+    if name != SELECT:
+        return folder.split(name)
+    held_out = set(graph.card.provenance.select_ids)
+    found = tuple(case for case in folder.cases if case.image_id in held_out)
+    if not held_out or len(found) != len(held_out):
+        raise DataError(
+            f"{folder.folder}: holds {len(found)} of the {len(held_out)} images that {graph.card.name} kept as "
+            f"{SELECT}. Give the data set it was trained on, or another --split"
+        )
+    return found
+
+
+@contextmanager
+def baseline(graph: Graph, target: Target, threads: int) -> Iterator[Session]:
+    """The float network on the same engine: what speed and accuracy are compared with."""
+    with tempfile.TemporaryDirectory(prefix="edgeskin-") as folder:
+        yield target.open(target.build(graph, "fp32", Path(folder)), threads=threads)
+
+
+def _demand_room(graph: Graph) -> None:
+    """Raises: GraphError where evidence could not be kept, before hours are spent on it."""
+    if shipped.installed(graph.folder):
+        trouble = "belongs to the installed edgeskin, and evidence written there is lost with the next update"
+    elif not os.access(graph.folder, os.W_OK):
+        trouble = "cannot be written to, and evidence is kept there"
+    else:
+        return
+    raise GraphError(f"{graph.folder}: {trouble}. Copy the folder to a place of your own and evaluate the copy")

@@ -1,0 +1,205 @@
+"""export, gate, evaluate, release, verify and benchmark on a small Graph, as a user types them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from small_graphs import contents
+
+from edgeskin.export.profile import Profile
+
+
+def test_a_bundle_that_passed_is_told_on_stdout_and_what_to_do_next_on_stderr(
+    edgeskin, small_graph, gate: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    done = edgeskin("export", "--from", small_graph.folder, "--target", "onnx", "--gate", gate, "--out", out)
+    assert done.code == 0
+    assert done.out == f"passed: {out} (5 passed)\n"
+    assert f"Predict:   edgeskin predict PHOTO --bundle {out}" in done.err
+    assert f"Report:    {out}/report.md" in done.err
+    assert edgeskin("verify", out) == (0, f"{out}: every file is as it was exported\n", "")
+
+
+def test_a_bundle_goes_below_the_working_folder_when_no_place_is_given(
+    edgeskin, small_graph, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--from", small_graph.folder, "--gate", gate, "--quiet")
+    done = edgeskin("export", *options, "--target", "onnx", "--precision", "fp32")
+    assert done == (0, "passed: bundles/small-onnx-fp32 (5 passed)\n", "")
+    # "all" makes a folder of bundles.
+    done = edgeskin("export", *options, "--target", "all", "--out", "every")
+    assert done == (0, "passed: every/small-onnx-int8 (5 passed)\n", "")
+    assert [path.name for path in Path("every").iterdir()] == ["small-onnx-int8"]
+
+
+def test_a_failed_gate_exits_with_3_and_says_which_promise(edgeskin, small_graph, tmp_path: Path) -> None:
+    strict = tmp_path / "strict.toml"
+    strict.write_text("size_mib_max = 0.001\npeak_memory_mib_max = 512\n")
+    out = tmp_path / "bundle"
+    words = ("export", "--from", small_graph.folder, "--target", "onnx", "--gate", strict, "--out", out)
+    done = edgeskin(*words)
+    assert done.code == 3
+    first, second = done.out.splitlines()
+    assert first == f"failed: {out} (1 passed, 1 failed)"
+    assert second.startswith("  ✗ size_mib: ")
+    assert "peak_memory_mib: 40" in edgeskin(*words, "--verbose").out
+    told = json.loads(edgeskin(*words, "--json", "--quiet").out)
+    assert (told["bundle"], told["target"], told["precision"], told["gate"]) == (str(out), "onnx", "int8", str(strict))
+    assert (told["state"], told["exit_code"]) == ("failed", 3)
+    assert {promise["name"]: promise["state"] for promise in told["promises"]} == {
+        "size_mib": "failed",
+        "peak_memory_mib": "passed",
+    }
+
+
+def test_a_pending_gate_exits_with_4_and_no_option_makes_it_0(edgeskin, small_graph, tmp_path: Path) -> None:
+    gate, profile = tmp_path / "gate.toml", tmp_path / "phone.toml"
+    gate.write_text("[floor]\nmelanoma_auroc = 0.5\n")
+    profile.write_text(
+        f'name = "phone"\ndescription = "A phone."\ntarget = "onnx"\ngate = "{gate}"\nmay_be_pending = ["accuracy"]\n'
+    )
+    out = tmp_path / "bundle"
+    words = ("export", "--from", small_graph.folder, "--target", "onnx", "--profile", profile, "--out", out)
+    for option in ((), ("--quiet",), ("--json",), ("--verbose",)):
+        assert edgeskin(*words, *option).code == 4
+    # The profile is not a shipped one, so it has to be named again.
+    assert edgeskin("gate", out).code == 1
+    assert edgeskin("gate", out, "--profile", profile).code == 4
+    assert edgeskin("gate", out, "--profile", "desktop").code == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--target", "onxn"), "onxn: no such target. Known: onnx. Did you mean onnx?"),
+        (("--target", "onnx", "--precision", "int4"), "It builds fp32, int8. Did you mean int8?"),
+        (("--target", "onnx", "--profile", "dekstop"), "Shipped: desktop. Did you mean desktop?"),
+        (("--target", "all", "--profile", "desktop"), "the profile desktop is for one target"),
+        (("--target", "onnx", "--gate", "defualt"), "Did you mean default?"),
+        (("--target", "onnx", "--data", "nowhere"), "nowhere: no such folder"),
+        (("--target", "onnx", "--from", "nowhere"), "nowhere: neither a run"),
+        (("--target", "onnx", "--split", "test"), "edgeskin evaluate PATH --split test"),
+    ],
+)
+def test_an_unknown_word_is_refused_and_nothing_is_written(
+    edgeskin, small_graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = () if "--from" in words else ("--from", small_graph.folder)
+    done = edgeskin("export", *source, *words)
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_profile_for_another_target_is_refused(edgeskin, small_graph, tmp_path: Path) -> None:
+    phone = tmp_path / "phone.toml"
+    phone.write_text('name = "phone"\ndescription = "A phone."\ntarget = "tflite"\n')
+    done = edgeskin("export", "--from", small_graph.folder, "--target", "onnx", "--profile", phone)
+    assert (done.code, done.err) == (1, "error: the profile phone is for tflite. Give --target tflite\n")
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(edgeskin, small_graph, gate: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "holiday.jpg").write_bytes(b"precious")
+    done = edgeskin("export", "--from", small_graph.folder, "--target", "onnx", "--gate", gate, "--out", photos)
+    assert done.code == 1
+    assert "is no bundle that this edgeskin may replace" in done.err
+    assert contents(photos) == {"holiday.jpg": b"precious"}
+
+
+def test_gate_judges_again_and_changes_nothing(edgeskin, bundle: Path, gate: Path) -> None:
+    before = contents(bundle)
+    # The shipped gate asks for accuracy, which nobody measured.
+    assert edgeskin("gate", bundle).code == 3
+    done = edgeskin("gate", bundle, "--gate", gate, "--verbose")
+    assert done.code == 0
+    assert done.out.startswith(f"passed: {bundle} (5 passed)\n  ✓ ")
+    assert "int8.onnx → artifact\n    ├ ✓ mask: mean difference" in done.out
+    assert contents(bundle) == before
+
+
+def test_a_changed_byte_is_found_by_every_command_that_opens_the_bundle(edgeskin, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    network = bytearray((copy / "model.onnx").read_bytes())
+    network[len(network) // 2] ^= 1
+    (copy / "model.onnx").write_bytes(network)
+    done = edgeskin("verify", copy)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"error: {copy}: model.onnx: changed, other contents of the same size\n"
+    assert json.loads(edgeskin("verify", copy, "--json").out)["intact"] is False
+    photo = bundle / "golden" / "photos" / "00.png"
+    for words in (("predict", photo, "--bundle", copy), ("benchmark", copy), ("gate", copy)):
+        done = edgeskin(*words)
+        assert (done.code, done.out) == (1, "")
+        assert "model.onnx: changed" in done.err
+
+
+def test_verify_names_what_is_missing_and_what_is_extra(edgeskin, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    (copy / "labels" / "mask.txt").unlink()
+    (copy / "notes.txt").write_text("")
+    done = edgeskin("verify", copy, "--json")
+    assert done.code == 1
+    assert json.loads(done.out) == {
+        "bundle": str(copy),
+        "intact": False,
+        "problems": ["labels/mask.txt: missing", "notes.txt: extra, not in the manifest"],
+    }
+    assert edgeskin("verify", bundle, "--quiet") == (0, "", "")
+
+
+def test_evaluate_shows_figures_and_refuses_test_a_second_time(edgeskin, graph: Path, phantom_data: Path) -> None:
+    words = ("evaluate", graph, "--data", phantom_data)
+    done = edgeskin(*words, "--split", "test")
+    assert done.code == 0
+    assert any(line.startswith("mask_jaccard  ") for line in done.out.splitlines())
+    assert f"Evidence: {graph}/evidence.json" in done.err
+    done = edgeskin(*words, "--split", "test")
+    assert (done.code, done.out) == (1, "")
+    assert "touched once per release" in done.err
+    told = json.loads(edgeskin(*words, "--split", "select+val", "--json", "--quiet").out)
+    assert (told["split"], told["n"]) == ("select+val", 18)
+
+
+def test_evaluate_finds_the_data_below_edgeskin_data(
+    edgeskin, graph: Path, phantom_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("EDGESKIN_DATA", raising=False)
+    assert "give the generic folder with --data DIR" in edgeskin("evaluate", graph, "--split", "val").err
+    shutil.copytree(phantom_data, tmp_path / "data" / "generic")
+    monkeypatch.setenv("EDGESKIN_DATA", str(tmp_path / "data"))
+    assert edgeskin("evaluate", graph, "--split", "val").code == 0
+
+
+def test_release_refuses_what_failed_and_says_why(
+    edgeskin, graph: Path, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("release", graph, "clinic-1", "--folder", tmp_path / "release", "--default")
+    done = edgeskin(*words)
+    assert (done.code, done.out) == (1, "")
+    assert f"error: {graph}: not released, its gate says failed\n  failed mask_jaccard_drop: not measured" in done.err
+    assert not (tmp_path / "release").exists()
+    lenient = Profile.default("onnx").altered(gate=str(gate))
+    monkeypatch.setattr(Profile, "default", staticmethod(lambda _: lenient))
+    done = edgeskin(*words, "--quiet")
+    assert done == (0, f"released: {tmp_path}/release/clinic-1\n", "")
+    assert (tmp_path / "release" / "default").read_text() == "clinic-1\n"
+    assert "a release is never replaced" in edgeskin(*words).err
+
+
+def test_benchmark_names_the_machine_beside_its_figures(edgeskin, bundle: Path) -> None:
+    done = edgeskin("benchmark", bundle)
+    assert done.code == 0
+    assert "cores" in done.out.splitlines()[0]
+    assert "\nmodel int8: p50 " in done.out
+    assert "\nphoto to findings: p50 " in done.out
+    assert "\npeak memory: 40 MiB\n" in done.out
+    told = json.loads(edgeskin("benchmark", bundle, "--json", "--threads", "2", "--quiet").out)
+    assert [figure["threads"] for figure in told["latency"]] == [2, 2]
+    assert told["placement"]["provider"] == "CPUExecutionProvider"

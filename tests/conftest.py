@@ -1,0 +1,102 @@
+"""A tiny network trained on phantom photos, shared by every room; made once a session, whatever the number of workers.
+
+Where torch is not installed, the tests that train are not collected, and the header says so.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from edgeskin import shipped
+from edgeskin.data.phantom import write_dataset
+from edgeskin.graph.folder import Graph
+from edgeskin.optional import missing
+
+if TYPE_CHECKING:
+    from edgeskin.train.checkpoint import RunRecord
+
+NO_TORCH = missing("torch", "torchao", "safetensors", "tensorboard", "onnxscript", "onnx", "onnxruntime")
+WITH_TORCH = ["models/*", "train/*", "export/test_from_run.py", "export/test_trace.py", "export/test_quantize.py"]
+collect_ignore_glob = WITH_TORCH if NO_TORCH else []
+
+TINY = (
+    "data.select=12",
+    "network.decoder=[16]",
+    "float.epochs=6",
+    "float.batch=8",
+    "qat.epochs=2",
+    "qat.batch=8",
+    "qat.freeze_batch_norm=0.5",
+)
+"""What makes the shipped recipe `phantom_tiny` smaller still: width 0.35, 64², 6 steps an epoch."""
+
+
+def pytest_report_header() -> str | None:
+    return f"not collected: {', '.join(WITH_TORCH)} ({NO_TORCH})" if NO_TORCH else None
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)`: a folder that the first worker makes and the others wait for."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def make_once(name: str, make: Callable[[Path], object]) -> Path:
+        folder = root / name
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                make(root / f"{name}.part")
+                (root / f"{name}.part").rename(folder)
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def phantom_data(once: Once) -> Path:
+    """A phantom data folder: 60 cases to train on, 9 in val, 9 in test, 64² each."""
+    return once("phantom_data", lambda folder: write_dataset(folder, 60, 9, 9, size=64, seed=0))
+
+
+class TrainTiny(Protocol):
+    """`train_tiny(run, *overrides, resume=…)`: train the tiny recipe into a run folder."""
+
+    def __call__(self, run: Path, *overrides: str, resume: bool = False) -> "RunRecord": ...
+
+
+@pytest.fixture(scope="session")
+def train_tiny(phantom_data: Path) -> TrainTiny:
+    if NO_TORCH:
+        pytest.skip(NO_TORCH)
+    from edgeskin.train import recipe
+    from edgeskin.train.loop import Places, train
+
+    path = shipped.find("recipes", "phantom_tiny")
+
+    def call(run: Path, *overrides: str, resume: bool = False) -> "RunRecord":
+        return train(recipe.read(path, TINY + overrides), Places(path, phantom_data, run, None), resume=resume)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_run(once: Once, train_tiny: TrainTiny) -> Path:
+    """A finished run of six float and two quantization-aware epochs: it finds most lesions and knows no diagnosis."""
+    return once("tiny_run", train_tiny)
+
+
+@pytest.fixture(scope="session")
+def tiny_graph(once: Once, tiny_run: Path) -> Graph:
+    """The Graph folder of `tiny_run`."""
+    from edgeskin.export.from_run import graph_from_run
+
+    return Graph.open(once("tiny_graph", lambda folder: graph_from_run(tiny_run, folder)))

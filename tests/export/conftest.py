@@ -1,0 +1,63 @@
+"""The small Graph, the profile it is judged by, and its bundles."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeskin.optional import missing
+
+if TYPE_CHECKING:
+    from edgeskin.export.profile import Profile
+    from edgeskin.graph.folder import Graph
+
+if missing("onnx", "onnxruntime"):
+    collect_ignore_glob = ["test_journey.py", "test_evaluate.py", "test_release.py"]
+else:
+    from small_graphs import GATE, hasty, write_small_graph
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hasty() -> Iterator[None]:
+    with hasty(memory_mib=40):
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_graph(once, phantom_data: Path) -> "Graph":
+    """A Graph folder for reading only."""
+    from edgeskin.graph.folder import Graph
+
+    return Graph.open(once("small_graph", lambda folder: write_small_graph(folder, phantom_data)))
+
+
+@pytest.fixture
+def graph(small_graph: "Graph", tmp_path: Path) -> "Graph":
+    """A copy of it to damage."""
+    from edgeskin.graph.folder import Graph
+
+    return Graph.open(Path(shutil.copytree(small_graph.folder, tmp_path / "graph")))
+
+
+@pytest.fixture(scope="session")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> "Profile":
+    """A profile whose gate the small network passes."""
+    from edgeskin.export.profile import Profile
+
+    path = tmp_path_factory.mktemp("rules") / "gate.toml"
+    path.write_text(GATE)
+    return Profile.default("onnx").altered(gate=str(path))
+
+
+@pytest.fixture(scope="session")
+def bundle(once, small_graph: "Graph", profile: "Profile") -> Path:
+    """The int8 bundle of the small Graph, for reading only."""
+    from edgeskin.export import journey
+
+    def make(folder: Path) -> None:
+        with hasty():
+            journey.export(small_graph, profile, folder)
+
+    return once("small_bundle", make)

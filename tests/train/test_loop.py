@@ -1,0 +1,262 @@
+"""The training journey on the phantom set, and what a kill, a full disk or a wrong folder does to it."""
+
+import csv
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+import edgeskin
+from edgeskin import files, shipped
+from edgeskin.data.phantom import write_dataset
+from edgeskin.errors import DataError, EdgeskinError, RecipeError, RunError
+from edgeskin.train import recipe
+from edgeskin.train.checkpoint import RunRecord, read_run
+from edgeskin.train.log import Progress
+from edgeskin.train.loop import Places, train
+
+Train = Callable[..., RunRecord]
+STEPS, FLOAT_EPOCHS = 6, 6
+"""Of the tiny recipe: an epoch is 48 cases in batches of 8."""
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def weights(run: Path) -> Mapping[str, str]:
+    return {path.name: files.sha256(path) for path in run.glob("*.safetensors")}
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Ctrl-C in the middle of that training step of the next call."""
+    made = 0
+
+    def count(self: Progress, losses: Mapping[str, float]) -> None:
+        nonlocal made
+        made += 1
+        if made == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "step", count)
+
+
+def stop_before_qat(monkeypatch: pytest.MonkeyPatch) -> None:
+    def say(self: Progress, words: str) -> None:
+        if "quantization" in words:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "say", say)
+
+
+# --- to the end ---
+
+
+def test_training_finishes_with_the_best_epoch_of_both_phases(tiny_run: Path) -> None:
+    record = read_run(tiny_run)
+    assert record.finished
+    assert set(record.best) == {"float", "qat"}
+    assert record.state is not None
+    assert (record.state.phase, record.state.epoch) == ("qat", 2)
+    assert set(weights(tiny_run)) == {stored.file for stored in (*record.best.values(), record.state)}
+    assert len(record.train_ids) == 48
+    assert len(record.select_ids) == 12
+    assert not set(record.train_ids) & set(record.select_ids)
+    assert set(record.thresholds) == {"melanoma", "seborrheic_keratosis"}
+    assert {"python", "torch", "torchao", "numpy"} <= set(record.versions)
+
+
+def test_the_log_has_a_row_an_epoch_with_every_loss_and_figure(tiny_run: Path) -> None:
+    table = rows(tiny_run)
+    epochs = [("float", str(epoch)) for epoch in range(1, FLOAT_EPOCHS + 1)]
+    assert [(row["phase"], row["epoch"]) for row in table] == [*epochs, ("qat", "1"), ("qat", "2")]
+    for row in table:
+        for head in ("mask", "diagnosis", "melanoma", "seborrheic_keratosis"):
+            assert float(row[f"loss_{head}"]) > 0
+        assert 0 <= float(row["select_mask_jaccard"]) <= 1
+        assert 0 <= float(row["select_melanoma_auroc"]) <= 1
+
+
+def test_the_best_epoch_is_the_one_with_the_highest_mean_figure(tiny_run: Path) -> None:
+    record = read_run(tiny_run)
+    for phase in ("float", "qat"):
+        scores = {
+            int(row["epoch"]): sum(float(row[key]) for key in row if key.startswith("select_")) / 4
+            for row in rows(tiny_run)
+            if row["phase"] == phase
+        }
+        best = record.best[phase]
+        assert best.epoch == max(scores, key=lambda epoch: scores[epoch])
+        assert best.score == pytest.approx(scores[best.epoch], abs=1e-5)
+
+
+def test_tensorboard_has_its_files(tiny_run: Path) -> None:
+    events = list((tiny_run / "tensorboard").glob("events.out.tfevents.*"))
+    assert events
+    assert all(path.stat().st_size > 0 for path in events)
+
+
+def test_a_finished_run_is_not_trained_again(tiny_run: Path, train_tiny: Train, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_run, tmp_path / "run")
+    before = weights(copy)
+    assert train_tiny(copy, resume=True) == read_run(tiny_run)
+    assert weights(copy) == before
+
+
+# --- interrupted ---
+
+
+@pytest.mark.slow
+def test_a_run_interrupted_in_both_phases_ends_with_the_same_weights_to_the_bit(
+    tiny_run: Path, train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    kept = []
+    for resume, step in ((False, 3), (True, STEPS + 2), (True, FLOAT_EPOCHS * STEPS + 4)):
+        interrupt_at(monkeypatch, step)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(run, resume=resume)
+        state = read_run(run).state
+        kept.append(None if state is None else (state.phase, state.epoch))
+    assert kept == [None, ("float", 1), ("qat", 1)]
+    interrupt_at(monkeypatch, 10_000)
+    record, uninterrupted = train_tiny(run, resume=True), read_run(tiny_run)
+    assert weights(run) == weights(tiny_run)
+    assert record.thresholds == uninterrupted.thresholds
+    assert record.best == uninterrupted.best
+    without_time = [[{**row, "finished": ""} for row in rows(folder)] for folder in (run, tiny_run)]
+    assert without_time[0] == without_time[1]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from edgeskin.train import recipe
+from edgeskin.train.loop import Places, train
+
+data, run, path, threads, *overrides = sys.argv[1:]
+torch.set_num_threads(int(threads))
+commits, replace = 0, Path.replace
+
+def replace_or_die(self, target):
+    global commits
+    commits += Path(target).name == "run.json"
+    if commits == 3:  # the new run, the first epoch, the second
+        os.kill(os.getpid(), signal.SIGKILL)
+    return replace(self, target)
+
+Path.replace = replace_or_die
+train(recipe.read(Path(path), tuple(overrides)), Places(Path(path), Path(data), Path(run), None), resume=False)
+"""
+
+
+def test_a_run_killed_while_it_commits_an_epoch_loses_that_epoch_and_nothing_else(
+    tiny_run: Path, train_tiny: Train, phantom_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    path = shipped.find("recipes", "phantom_tiny").resolve()
+    plain, tiny = (json.loads(recipe.read(path).model_dump_json(by_alias=True)), read_run(tiny_run).recipe)
+    changed = json.loads(tiny.model_dump_json(by_alias=True))
+    overrides = [
+        f"{table}.{key}={json.dumps(value)}"
+        for table, values in changed.items()
+        if isinstance(values, dict) and table != "heads"
+        for key, value in values.items()
+        if plain[table][key] != value
+    ]
+    arguments = [str(phantom_data), str(run), str(path), str(torch.get_num_threads()), *overrides]
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments],
+        env=os.environ | {"PYTHONPATH": str(Path(edgeskin.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    record = read_run(run)
+    assert record.state is not None
+    assert (record.state.phase, record.state.epoch) == ("float", 1)
+    stop_before_qat(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(run, resume=True)
+    assert read_run(run).best == {"float": read_run(tiny_run).best["float"]}
+    assert [row["epoch"] for row in rows(run)] == [str(epoch) for epoch in range(1, FLOAT_EPOCHS + 1)]
+
+
+def test_a_full_disk_leaves_the_last_epoch_to_go_on_from(
+    tiny_run: Path, train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    stop_before_qat(monkeypatch)
+    written, fsync = 0, os.fsync
+
+    def full(descriptor: int) -> None:
+        nonlocal written
+        written += 1
+        if written > 7:  # run.json, then log, state, best and run.json of the first epoch, then log and state
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(EdgeskinError, match=r"cannot write: the disk is full"):
+            train_tiny(run)
+    record = read_run(run)
+    assert record.state is not None
+    assert record.state.epoch == 1
+    assert not list(run.glob(".*.part")), "no half-written file is left"
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(run, resume=True)
+    assert read_run(run).best == {"float": read_run(tiny_run).best["float"]}
+
+
+# --- what cannot be resumed ---
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tiny_run: Path, train_tiny: Train) -> None:
+    with pytest.raises(RunError, match=r"holds a run already.*--resume.*--run"):
+        train_tiny(tiny_run)
+
+
+def test_an_empty_folder_cannot_be_resumed(train_tiny: Train, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no run to resume.*Leave out --resume"):
+        train_tiny(tmp_path, resume=True)
+
+
+def test_a_run_of_another_recipe_is_refused(tiny_run: Path, train_tiny: Train) -> None:
+    with pytest.raises(RunError, match=r"another recipe \(phantom_tiny\).*Choose another --run"):
+        train_tiny(tiny_run, "float.learning_rate=0.01", resume=True)
+
+
+def test_a_run_on_other_data_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", 61, 3, 3, size=64, seed=0)
+    path = shipped.find("recipes", "phantom_tiny")
+    with pytest.raises(RunError, match=r"other images than .*data now gives.*Choose another --run"):
+        train(read_run(tiny_run).recipe, Places(path, tmp_path / "data", tiny_run, None), resume=True)
+
+
+def test_a_data_folder_of_another_layout_is_refused(train_tiny: Train, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"layout of generic, the recipe is for isic2017"):
+        train_tiny(tmp_path / "run", "data.dataset='isic2017'")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_without_a_case_is_refused_by_name(train_tiny: Train, tmp_path: Path) -> None:
+    labels = "['melanoma', 'nevus', 'seborrheic_keratosis', 'angioma']"
+    with pytest.raises(DataError, match=r"head diagnosis: the split 'train' has no case of the class angioma"):
+        train_tiny(tmp_path / "run", f"heads.diagnosis.labels={labels}")
+
+
+def test_an_imagenet_start_without_weights_says_how_to_give_them(train_tiny: Train, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"mobilenet_v2_1\.0_imagenet\.npz.*--weights DIR.*EDGESKIN_WEIGHTS"):
+        train_tiny(tmp_path / "run", "network.start='imagenet'")

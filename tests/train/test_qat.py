@@ -1,0 +1,161 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from small_network import ACTIVATIONS, WEIGHTS, Small, images
+from torch import Tensor, fx, nn
+from torch.nn import functional
+from torchao.quantization.pt2e import FakeQuantizeBase, FixedQParamsFakeQuantize, move_exported_model_to_eval
+
+from edgeskin.errors import GraphError
+from edgeskin.train import qat
+from edgeskin.train.average import WeightAverage
+
+aten = torch.ops.aten
+
+
+def small() -> Small:
+    torch.manual_seed(0)
+    return Small()
+
+
+def train(prepared: fx.GraphModule, steps: int = 4) -> None:
+    optimizer = torch.optim.SGD(prepared.parameters(), lr=0.05)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        torch.autograd.backward(sum((logits**2).mean() for logits in prepared(images())))
+        optimizer.step()
+
+
+@pytest.fixture(scope="module")
+def prepared() -> fx.GraphModule:
+    """After a few training steps."""
+    module = qat.prepare(small(), images(2))
+    train(module)
+    return module
+
+
+@pytest.fixture
+def frozen(prepared: fx.GraphModule) -> fx.GraphModule:
+    module = copy.deepcopy(prepared)
+    qat.freeze_observers(module)
+    return module
+
+
+def is_fixed(each: FakeQuantizeBase) -> bool:
+    return isinstance(each, FixedQParamsFakeQuantize)
+
+
+def is_of_weight(each: FakeQuantizeBase) -> bool:
+    return not is_fixed(each) and each.is_per_channel
+
+
+def activation_scales(module: fx.GraphModule) -> list[float]:
+    return [float(each.scale) for each in qat.fake_quantizers(module) if not is_of_weight(each)]
+
+
+def test_every_tensor_of_the_contract_has_a_fake_quantizer_of_its_kind(prepared: fx.GraphModule) -> None:
+    found = qat.fake_quantizers(prepared)
+    weights = [each for each in found if is_of_weight(each)]
+    activations = [each for each in found if not is_of_weight(each)]
+    assert (len(activations), len(weights)) == (ACTIVATIONS, WEIGHTS)
+    assert {(each.dtype, each.quant_min, each.quant_max, each.qscheme) for each in activations} == {
+        (torch.int8, -128, 127, torch.per_tensor_symmetric)
+    }
+    assert {(each.dtype, each.quant_min, each.quant_max, each.qscheme, each.ch_axis) for each in weights} == {
+        (torch.int8, -127, 127, torch.per_channel_symmetric, 0)
+    }
+    assert all(not each.zero_point.any() for each in found)
+
+
+def test_the_image_has_the_scale_of_the_pixel(prepared: fx.GraphModule) -> None:
+    (pixel,) = [each for each in qat.fake_quantizers(prepared) if isinstance(each, FixedQParamsFakeQuantize)]
+    assert float(pixel.scale) == 1 / 128
+    assert torch.equal(pixel(images()), images()), "every pixel is a quantized value already"
+
+
+@pytest.mark.parametrize(
+    "operator", [aten.cat.default, aten.upsample_bilinear2d.vec, aten.max_pool2d.default, aten.pad.default]
+)
+def test_what_only_moves_values_shares_the_scale_of_its_inputs(prepared: fx.GraphModule, operator: object) -> None:
+    nodes = [node for node in prepared.graph.nodes if node.target == operator]
+    assert nodes
+    for node in nodes:
+        first = node.args[0]
+        sources = first if isinstance(first, list | tuple) else [first]
+        (reader,) = node.users
+        shared = {prepared.get_submodule(str(each.target)) for each in (*sources, reader)}
+        assert len(shared) == 1, "one fake quantizer, the same object, before and after"
+
+
+def test_nothing_is_quantized_between_an_operator_and_the_activation_it_absorbs(prepared: fx.GraphModule) -> None:
+    for node in prepared.graph.nodes:
+        if node.target in (aten.hardtanh.default, aten.relu.default):
+            assert node.args[0].op == "call_function"
+            (reader,) = node.users
+            assert reader.op == "call_module"
+
+
+class Gelu(nn.Module):
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        return (functional.gelu(functional.relu(image)),)
+
+
+def test_an_operator_without_a_rule_is_refused_by_name() -> None:
+    with pytest.raises(GraphError, match=r"gelu: operator aten\.gelu\.default has no rule"):
+        qat.prepare(Gelu(), images(2))
+
+
+def test_frozen_scales_are_what_float16_can_hold_and_stand_still(frozen: fx.GraphModule) -> None:
+    scales = activation_scales(frozen)
+    assert all(float(np.float16(scale)) == scale for scale in scales)
+    assert all(scale >= float(np.finfo(np.float16).tiny) for scale in scales)
+    train(frozen, steps=2)
+    assert activation_scales(frozen) == scales
+
+
+def test_unfrozen_scales_do_follow_the_data(prepared: fx.GraphModule) -> None:
+    module = copy.deepcopy(prepared)
+    before = activation_scales(module)
+    train(module, steps=2)
+    assert sum(a != b for a, b in zip(before, activation_scales(module), strict=True)) == ACTIVATIONS - 1
+
+
+def test_the_average_never_takes_in_the_infinite_range_an_observer_begins_with() -> None:
+    module = qat.prepare(small(), images(2))
+    ranges = [each.activation_post_process.min_val for each in qat.fake_quantizers(module) if not is_fixed(each)]
+    assert all(torch.isinf(low).all() for low in ranges), "observers begin with infinite ranges, or with none"
+    average = WeightAverage(0.9)
+    for _ in range(2):
+        train(module, steps=1)
+        average.update(module)
+    assert all(torch.isfinite(value).all() for value in average.tensors.values())
+    with average.applied(module):
+        assert all(torch.isfinite(logits).all() for logits in module(images()))
+
+
+def test_a_state_fits_a_network_that_has_seen_no_batch_once_it_is_materialised(prepared: fx.GraphModule) -> None:
+    fresh = qat.prepare(small(), images(2))
+    qat.materialise(fresh, 16)
+    fresh.load_state_dict(prepared.state_dict())
+    for module in (fresh, reference := copy.deepcopy(prepared)):
+        move_exported_model_to_eval(module)
+        module.apply(lambda each: each.disable_observer() if hasattr(each, "disable_observer") else None)
+    for found, expected in zip(fresh(images()), reference(images()), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_frozen_batch_norm_keeps_its_statistics_in_training(frozen: fx.GraphModule) -> None:
+    statistics = {name: value.clone() for name, value in frozen.state_dict().items() if "running_" in name}
+    assert len(statistics) == 6
+    qat.freeze_batch_norm(frozen)
+    train(frozen, steps=2)
+    for name, value in statistics.items():
+        assert torch.equal(frozen.state_dict()[name], value), name
+
+
+def test_batch_norm_learns_until_it_is_frozen(frozen: fx.GraphModule) -> None:
+    statistics = {name: value.clone() for name, value in frozen.state_dict().items() if "running_" in name}
+    train(frozen, steps=1)
+    assert not any(torch.equal(frozen.state_dict()[name], value) for name, value in statistics.items())

@@ -1,0 +1,140 @@
+from pathlib import Path
+
+import pytest
+
+from edgeskin import shipped
+from edgeskin.errors import RecipeError
+from edgeskin.train import recipe
+
+PHANTOM = shipped.find("recipes", "phantom_tiny")
+RECIPES = sorted(shipped.folder("recipes").glob("*.toml"))
+
+
+def problems(*overrides: str) -> tuple[str, ...]:
+    with pytest.raises(RecipeError) as caught:
+        recipe.read(PHANTOM, overrides)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_parses_and_is_named_like_its_file(path: Path) -> None:
+    read = recipe.read(path)
+    assert read.name == path.stem
+    assert len(read.head_specs()) == len(read.heads)
+    if read.data.exclude is not None:
+        assert (path.parent / read.data.exclude).is_file()
+
+
+def test_there_are_shipped_recipes() -> None:
+    assert {"isic2017_mobilenet_v2", "phantom_tiny"} <= {path.stem for path in RECIPES}
+
+
+def test_every_mistake_is_reported_at_once_with_its_key() -> None:
+    found = problems(
+        "seed=-1",
+        "network.size=100",
+        "network.widht=0.5",
+        "heads.melanoma.kind='sigmod'",
+        "heads.melanoma.weigth=2",
+        "augment.scale=[2, 1]",
+        "float.epoch=3",
+        "qat.batch=1",
+        "qatt.epochs=3",
+    )
+    assert len(found) == 9
+    for expected in (
+        "seed is -1: input should be greater than or equal to 0",
+        "network.size is 100: input should be a multiple of 32",
+        "network.widht is not a known key; did you mean width?",
+        "heads.melanoma.kind is 'sigmod': input should be 'mask', 'softmax' or 'sigmoid'",
+        "heads.melanoma.weigth is not a known key; did you mean weight?",
+        "augment: scale is [2.0, 1.0]; write the smaller number first",
+        "float.epoch is not a known key; did you mean epochs?",
+        "qat.batch is 1: input should be greater than or equal to 2",
+        "qatt is not a known key; did you mean qat?",
+    ):
+        assert expected in found
+
+
+def test_the_nearest_name_of_a_misspelt_table_is_what_stands_in_the_file() -> None:
+    # The field is called float_phase in Python, where `float` is taken.
+    assert problems("flaot.epochs=3") == ("flaot is not a known key; did you mean float?",)
+
+
+def test_mistakes_between_heads_are_reported_together() -> None:
+    (sentence,) = problems(
+        "heads.diagnosis.labels=['one']",
+        "heads.melanoma.labels=['a', 'b']",
+        "heads.second={kind='mask'}",
+        "heads.mask.target_sensitivity=0.9",
+    )
+    for part in (
+        "head diagnosis: a softmax head needs two or more different labels",
+        "head melanoma: a sigmoid head has exactly one label, not 2",
+        "heads.mask.target_sensitivity is for sigmoid heads",
+        "at most one mask head",
+    ):
+        assert part in sentence
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        "float.learning_rate=0",
+        "float.learning_rate=inf",
+        "float.weight_decay=nan",
+        "float.warmup=1.0",
+        "float.ema=1.0",
+        "qat.freeze_observers=1.5",
+        "network.dropout=1.0",
+        "network.decoder=[]",
+        "network.decoder=[8, 8, 8, 8, 8]",
+        "network.width=0.1",
+        "data.select=0",
+        "heads.melanoma.target_sensitivity=1.2",
+        "format=2",
+        "heads={}",
+        "name='Two Words'",
+    ],
+)
+def test_an_impossible_value_is_refused_by_its_key(impossible: str) -> None:
+    assert any(problem.startswith(impossible.partition("=")[0]) for problem in problems(impossible))
+
+
+def test_overrides_change_single_values_and_leave_the_rest() -> None:
+    plain, changed = (
+        recipe.read(PHANTOM),
+        recipe.read(PHANTOM, ("qat.epochs=7", "network.start=weights.pth", "heads.melanoma.weight=0.25")),
+    )
+    assert (changed.qat.epochs, changed.network.start, changed.heads["melanoma"].weight) == (7, "weights.pth", 0.25)
+    assert changed.float_phase == plain.float_phase
+    assert changed.heads["mask"] == plain.heads["mask"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [("qat.epochs", "write key=value"), ("=3", "write key=value"), ("seed.deeper=1", "seed is a value, not a table")],
+)
+def test_an_override_that_is_no_assignment_is_refused(assignment: str, words: str) -> None:
+    (sentence,) = problems(assignment)
+    assert words in sentence
+
+
+def test_a_syntax_error_names_the_file_and_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("format = 1\nname = [\n")
+    with pytest.raises(RecipeError, match=r"broken\.toml: is not TOML: .*(line|end of document)"):
+        recipe.read(path)
+
+
+def test_a_missing_recipe_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"absent\.toml: cannot be read"):
+        recipe.read(tmp_path / "absent.toml")
+
+
+def test_heads_get_their_labels_and_the_threshold_one_half() -> None:
+    specs = {spec.name: spec for spec in recipe.read(PHANTOM).head_specs()}
+    assert specs["mask"].labels == ("lesion",)
+    assert specs["melanoma"].labels == ("melanoma",)
+    assert (specs["melanoma"].threshold, specs["diagnosis"].threshold) == (0.5, None)
+    assert list(specs) == ["mask", "diagnosis", "melanoma", "seborrheic_keratosis"], "the file's order"

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from edgeskin import shipped
+from edgeskin.contract.model import HeadSpec
+from edgeskin.train import recipe
+from edgeskin.train.loader import Samples
+from edgeskin.train.score import measure, probabilities, thresholds
+
+sklearn_metrics = pytest.importorskip("sklearn.metrics")
+
+MASK = HeadSpec(name="mask", kind="mask", labels=("lesion",), threshold=0.5)
+DIAGNOSIS = HeadSpec(name="diagnosis", kind="softmax", labels=("melanoma", "nevus", "seborrheic_keratosis"))
+MELANOMA = HeadSpec(name="melanoma", kind="sigmoid", labels=("melanoma",), threshold=0.5)
+HEADS = (MASK, DIAGNOSIS, MELANOMA)
+CPU = torch.device("cpu")
+
+
+def samples() -> Samples:
+    """Black pictures with a white half: the left one is the lesion in the first, the top one in the second, …"""
+    images, masks = [], []
+    for index in range(5):
+        image = np.zeros((32, 32, 3), np.uint8)
+        image[:, :16] = 255
+        mask = np.zeros((32, 32), np.uint8)
+        mask[:, : (16, 32, 8, 0, 16)[index]] = 1
+        images.append(image)
+        masks.append(None if index == 4 else mask)
+    labels = {"diagnosis": np.array([0, 1, 2, -1, 1]), "melanoma": np.array([1, 0, 0, -1, 1])}
+    return Samples(tuple(images), tuple(masks), labels, 32)
+
+
+def white_is_lesion(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    count = len(image)
+    return image[:, :1] * 5, torch.tensor([[0.0, 2.0, 0.0]]).expand(count, 3), torch.full((count, 1), 0.5)
+
+
+def test_a_masks_answer_is_its_jaccard_by_hand() -> None:
+    answers = probabilities(white_is_lesion, samples(), HEADS, 2, CPU)
+    # Found: the left 16 of 32 columns. Against 16: 1; 32: 1/2; 8: 1/2; none: 0; no mask: unknown.
+    np.testing.assert_allclose(answers["mask"], [1, 0.5, 0.5, 0, np.nan])
+
+
+def test_nothing_found_where_nothing_is_counts_as_right() -> None:
+    empty = Samples((np.zeros((32, 32, 3), np.uint8),), (np.zeros((32, 32), np.uint8),), {}, 32)
+    answers = probabilities(lambda image: (image[:, :1] * 5,), empty, (MASK,), 1, CPU)
+    assert answers["mask"].tolist() == [1]
+
+
+def test_other_heads_answer_with_probabilities() -> None:
+    answers = probabilities(white_is_lesion, samples(), HEADS, 2, CPU)
+    np.testing.assert_allclose(answers["diagnosis"].sum(1), 1, rtol=1e-6)
+    np.testing.assert_allclose(answers["melanoma"], 1 / (1 + np.exp(-0.5)), rtol=1e-6)
+    assert answers["melanoma"].shape == (5, 1)
+
+
+def test_figures_leave_missing_truth_out() -> None:
+    random = np.random.default_rng(0)
+    answers = {
+        "mask": np.array([1, 0.5, 0.5, 0, np.nan], np.float32),
+        "diagnosis": random.dirichlet(np.ones(3), 5).astype(np.float32),
+        "melanoma": random.random((5, 1), np.float32),
+    }
+    figures = measure(answers, samples(), HEADS)
+    known = [0, 1, 2, 4]
+    truth = samples().labels
+    assert figures == {
+        "mask_jaccard": pytest.approx(0.5),
+        "diagnosis_balanced_accuracy": pytest.approx(
+            sklearn_metrics.balanced_accuracy_score(truth["diagnosis"][known], answers["diagnosis"][known].argmax(1))
+        ),
+        "melanoma_auroc": pytest.approx(
+            sklearn_metrics.roc_auc_score(truth["melanoma"][known], answers["melanoma"][known, 0])
+        ),
+    }
+
+
+def test_a_threshold_maximises_sensitivity_plus_specificity_or_reaches_the_asked_sensitivity() -> None:
+    truth = np.array([0, 0, 0, 1, 0, 1, 1, -1])
+    score = np.array([[0.1], [0.2], [0.3], [0.35], [0.4], [0.6], [0.8], [0.99]], np.float32)
+    given = Samples((), (), {"melanoma": truth}, 32)
+    path = shipped.find("recipes", "phantom_tiny")
+    # By hand: at 0.35 sensitivity 1, specificity 3/4; at 0.6 sensitivity 2/3, specificity 1: 1.75 beats 1.67.
+    plain = recipe.read(path)
+    assert thresholds({"melanoma": score}, given, (MELANOMA,), plain) == {"melanoma": pytest.approx(0.35)}
+    # Two of three are asked for: the highest threshold that reaches 2/3 is 0.6.
+    asked = recipe.read(path, ("heads.melanoma.target_sensitivity=0.66",))
+    assert thresholds({"melanoma": score}, given, (MELANOMA,), asked) == {"melanoma": pytest.approx(0.6)}
+
+
+def test_only_sigmoid_heads_have_a_stored_threshold() -> None:
+    answers = {"mask": np.ones(5, np.float32), "diagnosis": np.ones((5, 3), np.float32)}
+    assert thresholds(answers, samples(), (MASK, DIAGNOSIS), recipe.read(shipped.find("recipes", "phantom_tiny"))) == {}
