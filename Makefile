@@ -57,7 +57,7 @@ check: $(DEV)
 	@.venv-dev/bin/ruff format --check -q .
 	@.venv-dev/bin/ruff check -q .
 	@.venv-dev/bin/mypy --no-error-summary
-	@.venv-dev/bin/lint-imports --no-cache
+	@.venv-dev/bin/lint-imports --no-cache --no-logo
 	@.venv-dev/bin/python -m pytest -q tests/test_docs.py
 
 clean:

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import logging
 from types import ModuleType
 
 from edgeskin.errors import MissingDependencyError
@@ -43,6 +44,10 @@ def demand(*modules: str) -> None:
     sentence = missing(*modules)
     if sentence is not None:
         raise MissingDependencyError(sentence)
+    if "torchao" in modules:
+        # It announces at import that GPU kernels for other machines do not load here; nothing of ours uses them.
+        for noisy in ("torchao", "torch.utils._pytree"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 def require(module: str) -> ModuleType:

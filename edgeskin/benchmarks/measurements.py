@@ -107,8 +107,8 @@ class NumericsHop(Frozen):
     name: the step, such as `int8.onnx → artifact`; the last step's name ends with `→ artifact`. mean_abs, max_abs:
     absolute difference of the values (of the probabilities, for an output). mask_agreement: fraction of equal mask
     pixels, for a mask output. labels_equal: whether decisions agree wherever the reference decides clearly, for the
-    other outputs. engine_gap: onnxruntime's own. equivalent: by the rule of `Equivalence`; None where the step is only shown (float and int8 are not meant
-    to be equal).
+    other outputs. engine_gap: onnxruntime's own. equivalent: by the rule of `Equivalence`; None where the step is only
+    shown (float and int8 are not meant to be equal).
     """
 
     name: str
