@@ -74,7 +74,7 @@ def test_the_wheel_carries_the_declarations_and_its_types(tmp_path: Path) -> Non
             "gates": "benchmarks/gates",
         }.items()
         for path in (ROOT / place).rglob("*")
-        if path.is_file() and path.name != ".gitkeep"
+        if path.is_file()
     }
     assert "edgeskin/_shipped/recipes/isic2017_mobilenet_v2.toml" in shipped
     assert shipped | {"edgeskin/py.typed"} <= inside
