@@ -9,8 +9,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +31,11 @@ def _explain(error: OSError, path: Path) -> EdgeskinError:
     return EdgeskinError(f"{path}: cannot write: {reason}. What stood there before is untouched.")
 
 
+def _beside(path: Path) -> Path:
+    """A name nobody has, in the same folder, so that a rename stays on one disk; what is made there obeys the umask."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is either wholly there or not at all.
 
@@ -39,13 +44,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as stream:
+        temporary = _beside(path)
+        with temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         raise _explain(error, path) from error
@@ -76,7 +79,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     place = path.resolve()  # a link keeps pointing where it does
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent))
+        building = _beside(place)
+        building.mkdir()
     except OSError as error:
         raise _explain(error, path) from error
     old = building.with_suffix(".old")
@@ -88,7 +92,6 @@ def new_folder(path: Path) -> Iterator[Path]:
                 raise
             raise _explain(error, path) from error
         try:
-            building.chmod(0o755)
             if place.exists():
                 place.rename(old)
             building.rename(place)

@@ -103,7 +103,7 @@ def refuse_second_test(path: Path, graph_sha256: str, dataset: str, split: str) 
 
 def touches_test(split: str) -> bool:
     """Whether test is among the splits joined by `+`."""
-    return "test" in split.split("+")
+    return "test" in (part.strip() for part in split.split("+"))
 
 
 def append(path: Path, entry: EvidenceEntry) -> None:

@@ -258,6 +258,8 @@ def _numerics(measurements: Measurements, card: ModelCard) -> Iterator[_Term]:
             name=name, section="numerics", comparison=at, limit=limit, measured=value, why_not=why_not, where=where
         )
 
+    differing = None if measurements.reads_back is None else float(not measurements.reads_back)
+    yield term("read_back_differences", "at most", 0, differing)
     if card.mask is not None:
         shares = [
             (hop.mask_agreement, rule.mask_agreement_limit(hop.engine_gap))

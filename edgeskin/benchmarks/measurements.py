@@ -23,6 +23,7 @@ Measured: TypeAlias = Annotated[float | None, BeforeValidator(_none_for_nan)]
 Interval: TypeAlias = tuple[Measured, Measured]
 """Lower and upper end."""
 Count: TypeAlias = Annotated[int, Field(ge=0)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 TO_ARTIFACT = "→ artifact"
 """How the name of the chain's last hop ends."""
@@ -123,28 +124,35 @@ class NumericsHop(Frozen):
 
 class Equivalence(Frozen):
     """When two forms of a network compute the same: each limit is a constant, or `engine_gaps` times onnxruntime's own
-    gap on that output where that is wider.
+    gap on that output where that is wider, but never beyond the `widest_…`.
 
     mask_agreement: at least this fraction of mask pixels is equal. mean_abs: the mean absolute difference of the
-    probabilities. label_margin: decisions must agree where the reference's margin exceeds it.
+    probabilities. label_margin: decisions must agree where the reference's margin exceeds it. The widest limits stop an
+    engine that is wrong in both executions, or wrong only when optimised, from excusing itself.
     """
 
-    mask_agreement: Annotated[float, Field(ge=0, le=1)] = 0.999
-    mean_abs: Annotated[float, Field(ge=0, le=1)] = 0.002
+    mask_agreement: Share = 0.999
+    mean_abs: Share = 0.002
+    label_margin: Share = 4 / 256
     engine_gaps: Annotated[float, Field(ge=0)] = 2.0
-    label_margin: Annotated[float, Field(ge=0, le=1)] = 4 / 256
+    widest_mask_agreement: Share = 0.995
+    widest_mean_abs: Share = 0.01
+    widest_label_margin: Share = 0.08
 
     def mask_agreement_limit(self, gap: EngineGap | None) -> float:
         """The smallest mask agreement that still counts as equal."""
-        return min(self.mask_agreement, 1 - self.engine_gaps * ((gap and gap.mask_disagreement) or 0.0))
+        own = 1 - self.engine_gaps * ((gap and gap.mask_disagreement) or 0.0)
+        return max(min(self.mask_agreement, own), self.widest_mask_agreement)
 
     def mean_abs_limit(self, gap: EngineGap | None) -> float:
         """The largest mean absolute difference that still counts as equal."""
-        return max(self.mean_abs, self.engine_gaps * ((gap and gap.mean_abs) or 0.0))
+        own = self.engine_gaps * ((gap and gap.mean_abs) or 0.0)
+        return min(max(self.mean_abs, own), self.widest_mean_abs)
 
     def label_margin_limit(self, gap: EngineGap | None) -> float:
         """The margin of the reference above which a decision must be the same."""
-        return max(self.label_margin, self.engine_gaps * ((gap and gap.max_abs) or 0.0))
+        own = self.engine_gaps * ((gap and gap.max_abs) or 0.0)
+        return min(max(self.label_margin, own), self.widest_label_margin)
 
     def holds(self, hop: NumericsHop) -> bool:
         """Whether one compared output is equivalent; what was not measured does not hold."""
@@ -236,10 +244,12 @@ class DeviceFacts(Frozen):
 class Measurements(Frozen):
     """Everything measured on one artifact; a section that is None (or empty) was not measured.
 
-    not_measured: why not, by the gate's name of the section, where somebody knows.
+    reads_back: whether the artifact's saved bytes, parsed again, are the very network it was built from. not_measured:
+    why not, by the gate's name of the section, where somebody knows.
     """
 
     accuracy: AccuracyReport | None = None
+    reads_back: bool | None = None
     numerics: tuple[NumericsHop, ...] = ()
     latency: tuple[LatencyFigure, ...] = ()
     speed: SpeedRatio | None = None
@@ -260,8 +270,10 @@ class Measurements(Frozen):
 
     @property
     def equivalent(self) -> bool | None:
-        """Whether the artifact and every earlier judged hop are equivalent; None without a compared artifact."""
-        return all(hop.equivalent is not False for hop in self.numerics) if self.artifact_hops else None
+        """Whether the artifact reads back and every judged hop is equivalent; None without a compared artifact."""
+        if not self.artifact_hops or self.reads_back is None:
+            return None
+        return self.reads_back and all(hop.equivalent is not False for hop in self.numerics)
 
     @property
     def first_divergence(self) -> NumericsHop | None:

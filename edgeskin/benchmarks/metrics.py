@@ -107,7 +107,9 @@ def mean(values: Scores, counts: Counts | None = None) -> Floats:
 
 
 def auroc(truth: Bools, scores: Scores, counts: Counts | None = None) -> Floats:
-    """Chance that a positive scores above a negative, ties counting half (midranks); nan where a class is absent.
+    """Chance that a positive scores above a negative, ties counting half (midranks).
+
+    It is nan where a class is absent or a score is no number.
 
     Shapes: truth, scores [n]; counts [..., n] -> [...]. Source: Hanley and McNeil, Radiology 143, 1982 (Mann-Whitney
     form).
@@ -118,6 +120,7 @@ def auroc(truth: Bools, scores: Scores, counts: Counts | None = None) -> Floats:
     below = np.concatenate([np.zeros((*below.shape[:-1], 1)), below], axis=-1)
     first, last = (np.searchsorted(scores[negatives], scores[truth], side) for side in ("left", "right"))
     wins = (below[..., first] + below[..., last]) / 2
+    wins = wins if np.isfinite(scores).all() else wins * math.nan
     positives = weights[..., truth]
     return _ratio((wins * positives).sum(axis=-1), positives.sum(axis=-1) * below[..., -1])
 

@@ -28,7 +28,7 @@ from edgeskin.graph.ir import Network, Sigmoid, Softmax
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.onnx import optimised_session, reference_session
 from edgeskin.train.checkpoint import RunRecord, read_run
-from edgeskin.train.loop import float_network, trained_network
+from edgeskin.train.networks import float_network, trained_network
 
 Logits = Callable[[Tensor], Sequence[Tensor]]
 Outputs = Mapping[str, npt.NDArray[np.float32]]

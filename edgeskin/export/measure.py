@@ -25,6 +25,7 @@ from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.golden import Golden
 from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import Graph
+from edgeskin.graph.read import read
 from edgeskin.targets.base import Artifact, Precision, Session, Target
 from edgeskin.targets.onnx import optimised_session, reference_session
 
@@ -56,6 +57,7 @@ def measure(
         used = memory_of(artifact, graph.card.size, threads)
         return Measurements(
             accuracy=_accuracy(graph, precision, session, fp32, labelled, profile.split, say, progress),
+            reads_back=target.read(artifact) == read(graph.int8 if precision == "int8" else graph.fp32),
             numerics=hops,
             latency=speed.figures,
             speed=speed.ratio,

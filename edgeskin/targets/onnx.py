@@ -12,9 +12,9 @@ import numpy as np
 
 from edgeskin import optional
 from edgeskin.errors import TargetError
+from edgeskin.graph import conformity
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network, Node
-from edgeskin.graph.lint import check, check_float
 from edgeskin.graph.load import load
 from edgeskin.graph.read import read
 from edgeskin.graph.write import write_onnx
@@ -51,11 +51,7 @@ class OnnxTarget:
         if precision not in self.precisions:
             known = ", ".join(sorted(self.precisions))
             raise TargetError(f"onnx cannot build {precision}; it builds {known}. Choose one with --precision")
-        network = read(graph.int8 if precision == "int8" else graph.fp32)
-        if precision == "int8":
-            check(network, frozenset(graph.card.kept_float))
-        else:
-            check_float(network)
+        network = conformity.integer_network(graph) if precision == "int8" else conformity.float_network(graph)
         path = folder / FILE
         write_onnx(network, path, activations="uint8", metadata=_metadata(graph, precision))
         return Artifact(path, self.name, precision, graph.sha256)

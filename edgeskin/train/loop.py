@@ -1,7 +1,6 @@
 """Training a recipe: the float phase, then the quantization-aware phase from its best epoch, then the thresholds."""
 
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import metadata
@@ -9,23 +8,21 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchao.quantization.pt2e import move_exported_model_to_eval, move_exported_model_to_train
 
 from edgeskin.contract.model import HeadSpec
 from edgeskin.data.cases import Case, data_list_sha256, read_cases, read_exclude
 from edgeskin.data.labels import demand_every_class
 from edgeskin.data.splits import carve_select
 from edgeskin.errors import DataError, RecipeError, RunError
-from edgeskin.models.blocks import Padding
 from edgeskin.models.mobilenet import MobileNetV2
-from edgeskin.models.multitask import MultiTask
 from edgeskin.models.start import load_folded, load_torchvision
 from edgeskin.train import qat, score
-from edgeskin.train.average import load_state
 from edgeskin.train.balance import balanced_weights
-from edgeskin.train.checkpoint import PhaseName, RunRecord, Stored, load, read_run, store, write_run
+from edgeskin.train.checkpoint import PhaseName, RunRecord, load, read_run, store, write_run
 from edgeskin.train.loader import Samples, decode, plain_batches, training_batches
 from edgeskin.train.log import Logs, Progress
+from edgeskin.train.mode import FloatMode, Mode, QatMode
+from edgeskin.train.networks import build_network, prepared_network, trained_network
 from edgeskin.train.phase import Trainer, objective_for
 from edgeskin.train.recipe import Phase, Recipe
 
@@ -52,7 +49,7 @@ def train(recipe: Recipe, places: Places, *, resume: bool, device: str | None = 
     Raises: DataError, RecipeError, or RunError where the run folder holds another recipe's run, or a run though
     `resume` is not asked for. KeyboardInterrupt passes through; the run then holds every finished epoch.
     """
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = _device(device)
     train_cases, select_cases, dataset = choose_cases(recipe, places)
     heads = recipe.head_specs()
     record = _open_run(recipe, places, train_cases, select_cases, dataset, chosen, resume)
@@ -62,13 +59,41 @@ def train(recipe: Recipe, places: Places, *, resume: bool, device: str | None = 
         progress.say("decoding images")
         samples = decode(train_cases, heads, recipe.network.size)
         select = decode(select_cases, heads, recipe.network.size)
-        for head in heads:
-            if head.kind != "mask":
-                demand_every_class(samples.labels[head.name], head, head.name, "train")
+        for part, name in ((samples, "train"), (select, "select")):
+            _demand_labels(part, heads, name)
+        _demand_batches(recipe, len(samples))
         session = _Session(recipe, places, heads, samples, select, chosen, progress, record)
         session.float_phase()
         session.qat_phase()
         return session.finish()
+
+
+def _device(word: str | None) -> torch.device:
+    gpu = torch.cuda.is_available()
+    if word not in (None, "cpu", "cuda"):
+        raise RunError(f"--device {word}: write cpu or cuda")
+    if word == "cuda" and not gpu:
+        raise RunError("--device cuda: torch finds no GPU here. Leave it out to train on the CPU")
+    return torch.device(word or ("cuda" if gpu else "cpu"))
+
+
+def _demand_labels(samples: Samples, heads: tuple[HeadSpec, ...], split: str) -> None:
+    """Every head must have something to learn and to be measured by, or a figure would be undefined."""
+    for head in heads:
+        if head.kind != "mask":
+            demand_every_class(samples.labels[head.name], head, head.name, split)
+        elif all(mask is None for mask in samples.masks):
+            raise DataError(f"head {head.name}: no image of {split} has a mask. Add masks/, or take the head out")
+
+
+def _demand_batches(recipe: Recipe, cases: int) -> None:
+    problems = [
+        f"{key}.batch is {phase.batch}, more than the {cases} images trained on"
+        for key, phase in (("float", recipe.float_phase), ("qat", recipe.qat))
+        if phase.batch > cases
+    ]
+    if problems:
+        raise RecipeError(recipe.name, problems)
 
 
 def choose_cases(recipe: Recipe, places: Places) -> tuple[tuple[Case, ...], tuple[Case, ...], str]:
@@ -129,18 +154,6 @@ def _open_run(
     return record
 
 
-def build_network(recipe: Recipe) -> MultiTask:
-    """The recipe's network, randomly initialised from its seed."""
-    torch.manual_seed(recipe.seed)
-    padding: Padding = "end" if recipe.network.start in ("imagenet", "random") else "symmetric"
-    encoder = MobileNetV2(recipe.network.width, padding)
-    network = MultiTask(encoder, recipe.head_specs(), recipe.network.decoder, recipe.network.dropout)
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.to(memory_format=torch.channels_last)
-    return network
-
-
 class _Session:
     """One call of `train`: what its phases share."""
 
@@ -177,7 +190,7 @@ class _Session:
         network = build_network(self.recipe)
         if self.record.state is None:
             self._start_encoder(network.encoder)
-        self._run("float", network, phase, before_epoch=lambda _: None, training=network.train)
+        self._run(FloatMode(network), phase)
 
     def _start_encoder(self, encoder: MobileNetV2) -> None:
         start = self.recipe.network.start
@@ -206,18 +219,9 @@ class _Session:
         self.progress.say("preparing quantization-aware training")
         prepared = prepared_network(self.recipe, load(self.places.run, self.record.best["float"]))
 
-        def before_epoch(epoch: int) -> None:
-            if epoch >= phase.freeze_observers * phase.epochs:
-                qat.freeze_observers(prepared)
-            if epoch >= phase.freeze_batch_norm * phase.epochs:
-                qat.freeze_batch_norm(prepared)
-
-        def training(mode: bool) -> object:
-            return (move_exported_model_to_train if mode else move_exported_model_to_eval)(prepared)
-
         if self.record.state is not None and self.record.state.phase == "qat":
             qat.materialise(prepared, self.recipe.network.size)
-        self._run("qat", prepared, phase, before_epoch, training)
+        self._run(QatMode(prepared, phase), phase)
 
     def _done(self, name: PhaseName, phase: Phase) -> bool:
         state = self.record.state
@@ -225,14 +229,8 @@ class _Session:
             (state.phase == name and state.epoch >= phase.epochs) or (name == "float" and state.phase == "qat")
         )
 
-    def _run(
-        self,
-        name: PhaseName,
-        module: nn.Module,
-        phase: Phase,
-        before_epoch: Callable[[int], None],
-        training: Callable[[bool], object],
-    ) -> None:
+    def _run(self, mode: Mode, phase: Phase) -> None:
+        name, module = mode.name, mode.module
         trainer = Trainer(module, phase, len(self.samples) // phase.batch, self.device)
         if self.record.state is not None and self.record.state.phase == name:
             trainer.restore(load(self.places.run, self.record.state))
@@ -240,8 +238,7 @@ class _Session:
         while trainer.epoch < phase.epochs:
             epoch = trainer.epoch
             seed = (self.recipe.seed, SEED_OF[name], epoch)
-            training(True)
-            before_epoch(epoch)
+            mode.begin_training(epoch)
             self.progress.begin_epoch(name, epoch, phase.epochs, len(self.samples) // phase.batch)
             losses = trainer.run_epoch(
                 training_batches(self.samples, self.recipe.augment, phase.batch, seed),
@@ -250,26 +247,26 @@ class _Session:
                 self.progress.step,
                 mixed_precision=name == "float",
             )
-            training(False)
             with trainer.average.applied(module):
+                mode.begin_evaluation()
                 figures = self._evaluate(module)
             # Logged first: a kill in between repeats the epoch and replaces its row; otherwise the row would be lost.
             self.logs.epoch(name, epoch, losses, figures)
-            self._commit(name, trainer, figures)
+            self._commit(name, trainer, figures, may_be_best=mode.may_be_best(epoch))
             self.progress.end_epoch(losses, figures)
 
     def _evaluate(self, module: nn.Module) -> dict[str, float]:
         answers = score.probabilities(module, self.select, self.heads, 32, self.device)
         return score.measure(answers, self.select, self.heads)
 
-    def _commit(self, name: PhaseName, trainer: Trainer, figures: dict[str, float]) -> None:
+    def _commit(self, name: PhaseName, trainer: Trainer, figures: dict[str, float], *, may_be_best: bool) -> None:
         value = sum(figures.values()) / len(figures)
         best = self.record.best.get(name)
         folder = self.places.run
         changes: dict[str, object] = {
             "state": store(folder, f"state-{name}", trainer.state(), name, trainer.epoch, value, figures)
         }
-        if best is None or value > best.score:
+        if may_be_best and (best is None or value > best.score):
             stored = store(folder, f"{name}-best", trainer.average.tensors, name, trainer.epoch, value, figures)
             changes["best"] = {**self.record.best, name: stored}
         self.record = self.record.model_copy(update=changes)
@@ -283,53 +280,3 @@ class _Session:
         self.record = self.record.model_copy(update={"thresholds": chosen, "finished": True})
         write_run(self.places.run, self.record)
         return self.record
-
-
-def prepared_network(recipe: Recipe, weights: dict[str, Tensor] | None) -> torch.fx.GraphModule:
-    """The recipe's network with fake quantization, its float weights given or still random."""
-    network = build_network(recipe)
-    if weights is not None:
-        load_state(network, weights)
-    size = recipe.network.size
-    example = torch.zeros(2, 3, size, size).contiguous(memory_format=torch.channels_last)
-    return qat.prepare(network, example)
-
-
-def float_network(run: Path, record: RunRecord) -> MultiTask:
-    """The best float epoch, in eval mode. Raises: RunError where the run has none."""
-    network = build_network(record.recipe)
-    _load_into(network, run, _best(run, record, "float"))
-    return network.eval()
-
-
-def trained_network(run: Path, record: RunRecord) -> torch.fx.GraphModule:
-    """The best quantization-aware epoch, fake-quantized, ranges frozen, in eval mode.
-
-    Raises: RunError where there is none.
-    """
-    prepared = prepared_network(record.recipe, None)
-    qat.materialise(prepared, record.recipe.network.size)
-    _load_into(prepared, run, _best(run, record, "qat"))
-    qat.freeze_observers(prepared)
-    move_exported_model_to_eval(prepared)
-    # Weights were averaged after their ranges were last read.
-    qat.materialise(prepared, record.recipe.network.size)
-    return prepared
-
-
-def _best(run: Path, record: RunRecord, phase: PhaseName) -> Stored:
-    if phase not in record.best:
-        raise RunError(
-            f"{run}: the {phase} phase has no finished epoch. Go on with: edgeskin train … --run {run} --resume"
-        )
-    return record.best[phase]
-
-
-def _load_into(module: nn.Module, run: Path, stored: Stored) -> None:
-    try:
-        load_state(module, load(run, stored))
-    except RuntimeError as error:
-        raise RunError(
-            f"{run / stored.file}: does not fit the network that its recipe makes here. Use the torch and edgeskin "
-            f"that {run / 'run.json'} names, or train again ({str(error).splitlines()[-1].strip()})"
-        ) from error

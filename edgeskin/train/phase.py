@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeskin.contract.model import HeadSpec
+from edgeskin.errors import RunError
 from edgeskin.train.average import WeightAverage, load_state
 from edgeskin.train.loader import Batch
 from edgeskin.train.losses import mask_loss, sigmoid_loss, softmax_loss
@@ -99,6 +100,8 @@ class Trainer:
         """Train over one epoch; the mean of each head's loss.
 
         seed: what dropout depends on, so that a resumed epoch is the same epoch.
+
+        Raises: RunError where a loss is no longer a number.
         """
         torch.manual_seed(int.from_bytes(bytes(f"{list(seed)}", "ascii"), "big") % 2**63)
         totals: Losses = {}
@@ -108,6 +111,11 @@ class Trainer:
             with self._autocast(mixed_precision):
                 losses = objective(self.module(on_device.image), on_device)
                 total = torch.stack(list(losses.values())).sum()
+            if not torch.isfinite(total):
+                raise RunError(
+                    f"epoch {self.epoch + 1}, step {steps + 1}: the loss is {float(total.detach())}. Lower the phase's "
+                    f"learning_rate ({self.phase.learning_rate:g}) and train again; finished epochs are kept"
+                )
             self.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(total)
             nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)

@@ -59,6 +59,7 @@ def measured() -> Measurements:
     """Everything measured, everything good."""
     hop = "int8.onnx → artifact"
     return Measurements(
+        reads_back=True,
         accuracy=AccuracyReport(
             dataset="phantom",
             split="val",

@@ -11,7 +11,7 @@ from edgeskin.errors import EdgeskinError, RecipeError
 DEFAULT = Gate.read(shipped.folder("gates") / "default.toml")
 SECTIONS: dict[Section, dict[str, object]] = {
     "accuracy": {"accuracy": None},
-    "numerics": {"numerics": ()},
+    "numerics": {"numerics": (), "reads_back": None},
     "latency": {"speed": None, "latency": ()},
     "size": {"size_mib": None},
     "memory": {"memory": None},
@@ -245,18 +245,42 @@ def test_a_mask_is_held_against_onnxruntimes_own_disagreement(measured, card):
     assert judge(measured.model_copy(update={"numerics": tuple(hops)}), FULL, card, "int8").exit_code == 3
 
 
+def test_onnxruntimes_own_gap_excuses_no_artifact_beyond_the_widest_limits(measured, card):
+    # An engine that is wrong when optimised, as one that saturates is, has a gap as wide as its error.
+    hops = list(measured.numerics)
+    gap = EngineGap(mean_abs=0.4, max_abs=0.9, mask_disagreement=0.9)
+    hops[1] = hops[1].model_copy(update={"mask_agreement": 0.9949, "engine_gap": gap})
+    hops[3] = hops[3].model_copy(update={"mean_abs": 0.0101, "engine_gap": gap})
+    verdict = judge(measured.model_copy(update={"numerics": tuple(hops)}), FULL, card, "int8")
+    names = {promise.name for promise in verdict.in_state("failed")}
+    assert names == {"mask_agreement", "mean_probability_difference"}
+
+
+@pytest.mark.parametrize(("reads_back", "sentence"), [(False, "must be at most 0"), (None, "not measured")])
+def test_an_artifact_that_reads_back_as_another_network_fails(measured, card, reads_back, sentence):
+    changed = measured.model_copy(update={"reads_back": reads_back})
+    failed = {promise.name: promise.sentence for promise in judge(changed, FULL, card, "int8").in_state("failed")}
+    assert sentence in failed["read_back_differences"]
+    assert changed.equivalent is not True
+
+
 def test_hops_that_never_reach_the_artifact_do_not_count_as_measured(measured, card):
     hop = NumericsHop(
         name="converted → int8.onnx", tensor="mask", mean_abs=0, max_abs=0, mask_agreement=1, equivalent=True
     )
-    verdict = judge(measured.model_copy(update={"numerics": (hop,)}), FULL, card, "int8")
+    verdict = judge(measured.model_copy(update={"numerics": (hop,), "reads_back": None}), FULL, card, "int8")
     assert states(verdict, "numerics") == {"failed"}
 
 
 def test_an_output_that_was_not_compared_fails_the_numerics(measured, card):
     verdict = judge(measured.model_copy(update={"numerics": measured.numerics[:-1]}), FULL, card, "int8")
-    assert states(verdict, "numerics") == {"failed"}
-    assert "not compared on melanoma" in verdict.in_state("failed")[0].sentence
+    failed = verdict.in_state("failed")
+    assert {promise.name for promise in failed} == {
+        "mask_agreement",
+        "mean_probability_difference",
+        "outputs_with_other_decisions",
+    }
+    assert "not compared on melanoma" in failed[0].sentence
 
 
 def test_speed_and_integer_kernels_are_not_asked_of_a_float_artifact(measured, card):

@@ -58,7 +58,7 @@ def test_nothing_measured_still_makes_a_report(card):
 def test_the_verdict_comes_first_and_says_what_failed(card, measured):
     lines = render(make(card, measured.model_copy(update={"size_mib": 20.0}))).splitlines()
     assert lines[0] == "# phantom 1, onnx int8: failed"
-    assert lines[2].startswith("**Failed** (exit code 3): gate `default`, profile `desktop`; 4 passed, 1 failed.")
+    assert lines[2].startswith("**Failed** (exit code 3): gate `default`, profile `desktop`; 5 passed, 1 failed.")
     assert lines[4] == "- failed: `size_mib` 20; must be at most 16"
 
 

@@ -16,7 +16,7 @@ def test_a_bundle_that_passed_is_told_on_stdout_and_what_to_do_next_on_stderr(
     out = tmp_path / "bundle"
     done = edgeskin("export", "--from", small_graph.folder, "--target", "onnx", "--gate", gate, "--out", out)
     assert done.code == 0
-    assert done.out == f"passed: {out} (5 passed)\n"
+    assert done.out == f"passed: {out} (6 passed)\n"
     assert f"Predict:   edgeskin predict PHOTO --bundle {out}" in done.err
     assert f"Report:    {out}/report.md" in done.err
     assert edgeskin("verify", out) == (0, f"{out}: every file is as it was exported\n", "")
@@ -28,10 +28,10 @@ def test_a_bundle_goes_below_the_working_folder_when_no_place_is_given(
     monkeypatch.chdir(tmp_path)
     options = ("--from", small_graph.folder, "--gate", gate, "--quiet")
     done = edgeskin("export", *options, "--target", "onnx", "--precision", "fp32")
-    assert done == (0, "passed: bundles/small-onnx-fp32 (5 passed)\n", "")
+    assert done == (0, "passed: bundles/small-onnx-fp32 (6 passed)\n", "")
     # "all" makes a folder of bundles.
     done = edgeskin("export", *options, "--target", "all", "--out", "every")
-    assert done == (0, "passed: every/small-onnx-int8 (5 passed)\n", "")
+    assert done == (0, "passed: every/small-onnx-int8 (6 passed)\n", "")
     assert [path.name for path in Path("every").iterdir()] == ["small-onnx-int8"]
 
 
@@ -119,7 +119,7 @@ def test_gate_judges_again_and_changes_nothing(edgeskin, bundle: Path, gate: Pat
     assert edgeskin("gate", bundle).code == 3
     done = edgeskin("gate", bundle, "--gate", gate, "--verbose")
     assert done.code == 0
-    assert done.out.startswith(f"passed: {bundle} (5 passed)\n  ✓ ")
+    assert done.out.startswith(f"passed: {bundle} (6 passed)\n  ✓ ")
     assert "int8.onnx → artifact\n    ├ ✓ mask: mean difference" in done.out
     assert contents(bundle) == before
 

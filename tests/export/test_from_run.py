@@ -19,7 +19,7 @@ from edgeskin.graph.ir import Conv, Linear
 from edgeskin.graph.read import read
 from edgeskin.targets.onnx import reference_session
 from edgeskin.train.checkpoint import read_run, write_run
-from edgeskin.train.loop import float_network
+from edgeskin.train.networks import float_network
 
 HOPS = (
     "QAT weights, not quantized → fake-quantized",

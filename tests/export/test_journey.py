@@ -4,6 +4,7 @@ import errno
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +31,8 @@ from edgeskin.errors import (
 from edgeskin.export import journey
 from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import Graph
+from edgeskin.graph.ir import Network
+from edgeskin.graph.write import write_onnx
 from edgeskin.targets.onnx import OnnxTarget
 
 JUDGED = {"report.json", "report.md", "manifest.json"}
@@ -449,3 +452,22 @@ def test_a_report_that_was_changed_is_not_judged(bundle: Path, tmp_path: Path) -
     (copy / "report.json").write_text(report.replace('"equivalent": true', '"equivalent": null'))
     with pytest.raises(BundleError, match=r"report\.json: changed"):
         journey.judge(copy)
+
+
+def test_an_artifact_that_was_written_wrong_fails_although_the_engine_agrees_with_itself(
+    small_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The twin is what both the artifact and onnxruntime's own gap are made of: only reading it back tells.
+    def corrupted(network: Network, path: Path, **options: object) -> None:
+        weight = network.tensors["heads.melanoma.logits.weight"]
+        assert weight.data is not None
+        data = weight.data.copy()
+        data.reshape(-1)[0] += 1 if data.reshape(-1)[0] < 127 else -1
+        tensors = {**network.tensors, weight.name: replace(weight, data=data)}
+        write_onnx(replace(network, tensors=tensors), path, **options)
+
+    monkeypatch.setattr("edgeskin.targets.onnx.write_onnx", corrupted)
+    exported = journey.export(small_graph, Profile.default("onnx"), tmp_path / "bundle")
+    failed = {promise.name for promise in exported.verdict.in_state("failed")}
+    assert exported.verdict.exit_code == 3
+    assert "read_back_differences" in failed

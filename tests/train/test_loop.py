@@ -260,3 +260,40 @@ def test_a_class_without_a_case_is_refused_by_name(train_tiny: Train, tmp_path: 
 def test_an_imagenet_start_without_weights_says_how_to_give_them(train_tiny: Train, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"mobilenet_v2_1\.0_imagenet\.npz.*--weights DIR.*EDGESKIN_WEIGHTS"):
         train_tiny(tmp_path / "run", "network.start='imagenet'")
+
+
+# --- what would only fail hours later is refused at once ---
+
+
+def test_a_select_that_lacks_a_class_is_refused(train_tiny: Train, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the split 'select' has no case of the class"):
+        train_tiny(tmp_path / "run", "data.select=2")
+
+
+def test_images_without_any_mask_cannot_train_a_mask_head(phantom_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantom_data, data)
+    shutil.rmtree(data / "masks")
+    table = (data / "labels.csv").read_text(encoding="utf-8").splitlines()
+    column = table[0].split(",").index("has_mask")
+    lines = [line.split(",") for line in table[1:]]
+    text = [table[0], *(",".join([*cells[:column], "0", *cells[column + 1 :]]) for cells in lines)]
+    (data / "labels.csv").write_text("\n".join(text) + "\n", encoding="utf-8")
+    path = shipped.find("recipes", "phantom_tiny")
+    with pytest.raises(DataError, match="head mask: no image of train has a mask"):
+        train(recipe.read(path, ("data.select=12",)), Places(path, data, tmp_path / "run", None), resume=False)
+
+
+def test_a_batch_of_more_images_than_there_are_is_refused(train_tiny: Train, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"float\.batch is 512, more than the 48 images"):
+        train_tiny(tmp_path / "run", "float.batch=512")
+
+
+@pytest.mark.parametrize(("device", "advice"), [("tpu", "write cpu or cuda"), ("cuda", "torch finds no GPU here")])
+def test_a_device_that_is_not_there_is_refused(
+    phantom_data: Path, tmp_path: Path, device: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    path = shipped.find("recipes", "phantom_tiny")
+    with pytest.raises(RunError, match=advice):
+        train(recipe.read(path), Places(path, phantom_data, tmp_path / "run", None), resume=False, device=device)

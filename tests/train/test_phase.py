@@ -6,6 +6,7 @@ from small_network import HEADS, Small, images
 from torch import Tensor
 
 from edgeskin import shipped
+from edgeskin.errors import RunError
 from edgeskin.models.mobilenet import MobileNetV2
 from edgeskin.models.multitask import MultiTask
 from edgeskin.train import recipe
@@ -101,3 +102,12 @@ def test_dropout_depends_on_the_seed_of_the_epoch_not_on_what_ran_before() -> No
     assert epoch(first, 0) == epoch(second, 0)
     other = trainer()
     assert epoch(other, 7) != epoch(trainer(), 0)
+
+
+def test_a_loss_that_is_no_number_stops_the_epoch_and_names_the_rate() -> None:
+    def objective(outputs: object, each: Batch) -> dict[str, Tensor]:
+        return {"mask": torch.tensor(float("nan"), requires_grad=True)}
+
+    trainer = Trainer(Small(), Phase(epochs=1, learning_rate=123.0), 1, CPU)
+    with pytest.raises(RunError, match=r"epoch 1, step 1: the loss is nan.*123"):
+        trainer.run_epoch(iter([batch()]), objective, (0,), lambda _: None, mixed_precision=False)
