@@ -26,7 +26,6 @@ from edgeskin.train.recipe import Recipe
 
 FORMAT = 1
 PhaseName: TypeAlias = Literal["float", "qat"]
-PHASES: tuple[PhaseName, ...] = ("float", "qat")
 
 
 class Stored(Frozen):
@@ -57,6 +56,7 @@ class RunRecord(Frozen):
     versions: dict[str, str]
     device: str
     threads: int
+    changes: tuple[str, ...] = ()
     best: dict[PhaseName, Stored] = Field(default_factory=dict)
     state: Stored | None = None
     thresholds: dict[str, float] = Field(default_factory=dict)

@@ -56,6 +56,8 @@ def train(recipe: Recipe, places: Places, *, resume: bool, device: str | None = 
     if record.finished:
         return record
     with Progress(recipe) as progress:
+        for change in record.changes:
+            progress.say(f"warning: resumed {change}; this is not exactly the uninterrupted run")
         progress.say("decoding images")
         samples = decode(train_cases, heads, recipe.network.size)
         select = decode(select_cases, heads, recipe.network.size)
@@ -136,7 +138,7 @@ def _open_run(
             raise RunError(
                 f"{places.run}: was trained on other images than {places.data} now gives. Choose another --run"
             )
-        return record
+        return _note_changes(record, device)
     if resume:
         raise RunError(f"{places.run}: there is no run to resume. Leave out --resume to start one")
     record = RunRecord(
@@ -145,13 +147,31 @@ def _open_run(
         dataset=dataset,
         train_ids=tuple(sorted(case.image_id for case in train_cases)),
         select_ids=tuple(sorted(case.image_id for case in select_cases)),
-        versions={"python": platform.python_version()}
-        | {name: metadata.version(name) for name in ("torch", "torchao", "numpy", "opencv-python-headless")},
+        versions=_versions(),
         device=str(device),
         threads=torch.get_num_threads(),
     )
     write_run(places.run, record)
     return record
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "torchao", "numpy", "opencv-python-headless")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+
+
+def _note_changes(record: RunRecord, device: torch.device) -> RunRecord:
+    """The record with a sentence for everything that decides the arithmetic and is not what it was at the start."""
+    then = {**record.versions, "device": record.device, "threads": str(record.threads)}
+    now = {**_versions(), "device": str(device), "threads": str(torch.get_num_threads())}
+    epoch = (
+        "before the first epoch" if record.state is None else f"after {record.state.phase} epoch {record.state.epoch}"
+    )
+    changes = tuple(
+        f"{epoch}: {name} {now[name]} instead of {then[name]}" for name in now if now[name] != then.get(name)
+    )
+    new = tuple(change for change in changes if change not in record.changes)
+    return record.model_copy(update={"changes": (*record.changes, *new)})
 
 
 class _Session:

@@ -297,3 +297,25 @@ def test_a_device_that_is_not_there_is_refused(
     path = shipped.find("recipes", "phantom_tiny")
     with pytest.raises(RunError, match=advice):
         train(recipe.read(path), Places(path, phantom_data, tmp_path / "run", None), resume=False, device=device)
+
+
+def test_a_run_that_goes_on_elsewhere_says_so(
+    train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, said = tmp_path / "run", list[str]()
+
+    def say(self: Progress, words: str) -> None:
+        said.append(words)
+        if "quantization" in words:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "say", say)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(run, "float.epochs=1", "qat.epochs=1")
+    path = run / "run.json"
+    ours = read_run(run).versions["torch"]
+    text = path.read_text(encoding="utf-8").replace(f'"torch": "{ours}"', '"torch": "1.0"')
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(run, "float.epochs=1", "qat.epochs=1", resume=True)
+    assert any(f"after float epoch 1: torch {ours} instead of 1.0" in words for words in said)
