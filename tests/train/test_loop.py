@@ -86,9 +86,10 @@ def test_the_log_has_a_row_an_epoch_with_every_loss_and_figure(tiny_run: Path) -
         assert 0 <= float(row["select_melanoma_auroc"]) <= 1
 
 
-def test_the_best_epoch_is_the_one_with_the_highest_mean_figure(tiny_run: Path) -> None:
+def test_the_best_epoch_has_the_highest_mean_figure_of_those_that_may_be_kept(tiny_run: Path) -> None:
     record = read_run(tiny_run)
-    for phase in ("float", "qat"):
+    # Of two quantization-aware epochs the second alone was trained frozen (tests/train/test_mode.py).
+    for phase, first in (("float", 1), ("qat", 2)):
         scores = {
             int(row["epoch"]): sum(float(row[key]) for key in row if key.startswith("select_")) / 4
             for row in rows(tiny_run)
