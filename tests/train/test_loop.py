@@ -93,7 +93,7 @@ def test_the_best_epoch_has_the_highest_mean_figure_of_those_that_may_be_kept(ti
         scores = {
             int(row["epoch"]): sum(float(row[key]) for key in row if key.startswith("select_")) / 4
             for row in rows(tiny_run)
-            if row["phase"] == phase
+            if row["phase"] == phase and int(row["epoch"]) >= first
         }
         best = record.best[phase]
         assert best.epoch == max(scores, key=lambda epoch: scores[epoch])
