@@ -3,6 +3,7 @@
 A command imports what it carries out when it runs, so that `edgeskin --help` loads no NumPy and no engine.
 """
 
+import errno
 import io
 import os
 import sys
@@ -80,12 +81,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except typer.Abort:
         code = INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has left, as `head` does; the interpreter must not stumble over it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has left, as `head` does.
+        _close_stdout()
+        code = ERROR
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _close_stdout()
+        terminal.complain("stdout: cannot write: the disk is full; free some space")
         code = ERROR
     if code == INTERRUPTED:
         typer.echo("interrupted", err=True)
     sys.exit(code)
+
+
+def _close_stdout() -> None:
+    """Nothing more can be written there, and the interpreter must not stumble over it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain_usage(error: typer.TyperException) -> int:

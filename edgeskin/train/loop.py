@@ -126,8 +126,10 @@ def _open_run(
     resume: bool,
 ) -> RunRecord:
     identity = sha256(recipe.model_dump_json(by_alias=True).encode()).hexdigest()
-    if (places.run / "run.json").exists():
-        record = read_run(places.run)
+    started = read_run(places.run) if (places.run / "run.json").exists() else None
+    # A start that failed before its first epoch leaves nothing to lose: it may be begun again, with another recipe too.
+    if started is not None and (resume or started.state is not None):
+        record = started
         if not resume:
             raise RunError(
                 f"{places.run}: holds a run already. Go on with --resume, or choose another folder with --run"

@@ -320,3 +320,11 @@ def test_a_run_that_goes_on_elsewhere_says_so(
     with pytest.raises(KeyboardInterrupt):
         train_tiny(run, "float.epochs=1", "qat.epochs=1", resume=True)
     assert any(f"after float epoch 1: torch {ours} instead of 1.0" in words for words in said)
+
+
+def test_a_start_that_failed_may_be_begun_again_with_another_recipe(train_tiny: Train, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(DataError):
+        train_tiny(run, "data.select=2")
+    with pytest.raises(RecipeError, match=r"float\.batch"):
+        train_tiny(run, "float.batch=512")
