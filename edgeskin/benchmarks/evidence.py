@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from edgeskin import files
 from edgeskin.benchmarks.measurements import AccuracyReport, Confusion, Count, MetricFigure
+from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.model import Frozen
 from edgeskin.errors import EdgeskinError, GraphError
 from edgeskin.targets.base import Precision
@@ -73,7 +74,7 @@ def read(path: Path) -> tuple[EvidenceEntry, ...]:
     except OSError as error:
         raise GraphError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        problems = wrong_fields(error)
         raise GraphError(f"{path}: {problems}. Evidence is written by `edgeskin evaluate`, never by hand") from error
 
 

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator
 
 import edgeskin
 from edgeskin import files
+from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.model import Frozen, ModelCard
 from edgeskin.errors import BundleError
 
@@ -129,7 +130,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(value)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        problems = wrong_fields(error)
         raise BundleError(f"{path}: {problems}. Export the bundle again") from error
 
 

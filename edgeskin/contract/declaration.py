@@ -63,6 +63,11 @@ def override(table: Table, assignment: str, source: str) -> None:
     place[last] = value
 
 
+def wrong_fields(error: ValidationError) -> str:
+    """What is wrong with a JSON file of ours, field by field, in one line; people do not write those by hand."""
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+
+
 def validate(value: object, model: type[Model], source: str) -> Model:
     """Check a decoded declaration against `model`. Raises: RecipeError as `read` does."""
     try:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgeskin import files
+from edgeskin.contract.declaration import wrong_fields
 from edgeskin.errors import GraphError
 
 FORMAT = 1
@@ -144,7 +145,7 @@ class ModelCard(Frozen):
         try:
             return ModelCard.model_validate(value)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            problems = wrong_fields(error)
             raise GraphError(f"{path}: {problems}") from error
 
     def write(self, path: Path) -> None:

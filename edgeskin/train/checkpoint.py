@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from edgeskin import __version__, files
+from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.model import Frozen
 from edgeskin.errors import RunError
 from edgeskin.train.recipe import Recipe
@@ -83,7 +84,7 @@ def read_run(folder: Path) -> RunRecord:
     try:
         record = RunRecord.model_validate(value)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        problems = wrong_fields(error)
         raise RunError(f"{path}: is not a run of edgeskin {__version__}: {problems}") from error
     for stored in (*record.best.values(), *([record.state] if record.state else [])):
         _prove(folder / stored.file, stored.sha256)

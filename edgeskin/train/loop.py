@@ -126,10 +126,9 @@ def _open_run(
     resume: bool,
 ) -> RunRecord:
     identity = sha256(recipe.model_dump_json(by_alias=True).encode()).hexdigest()
-    started = read_run(places.run) if (places.run / "run.json").exists() else None
+    record = read_run(places.run) if (places.run / "run.json").exists() else None
     # A start that failed before its first epoch leaves nothing to lose: it may be begun again, with another recipe too.
-    if started is not None and (resume or started.state is not None):
-        record = started
+    if record is not None and (resume or record.state is not None):
         if not resume:
             raise RunError(
                 f"{places.run}: holds a run already. Go on with --resume, or choose another folder with --run"

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 import edgeskin
 from edgeskin.benchmarks.gate import Verdict
 from edgeskin.benchmarks.measurements import Measurements
+from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.model import Frozen
 from edgeskin.errors import BundleError
 from edgeskin.targets.base import Precision
@@ -61,7 +62,7 @@ class Report(Frozen):
             if any(item["loc"] == ("format",) for item in error.errors()):
                 advice = f"this edgeskin reads format {FORMAT}; install the one that wrote it, or export again"
                 raise BundleError(f"{path}: {advice}") from error
-            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            problems = wrong_fields(error)
             raise BundleError(f"{path}: {problems}. Export the bundle again") from error
 
     def with_verdict(self, verdict: Verdict, gate: str) -> "Report":
