@@ -21,6 +21,8 @@ EXTRA_OF = {
     "coremltools": "coreml",
     "tensorrt_rtx": "tensorrt-rtx",
     "model_signing": "sign",
+    "sklearn": "analysis",
+    "optuna": "search",
 }
 """The extra of pyproject.toml that brings each optional module."""
 

@@ -15,11 +15,12 @@ _CHECKOUT = {
     "profiles": Path("export/profiles"),
     "release": Path("export/release"),
     "gates": Path("benchmarks/gates"),
+    "papers": Path("benchmarks/papers"),
 }
 
 
 def folder(kind: str) -> Path:
-    """The folder of one kind of declaration: recipes, profiles, release or gates."""
+    """The folder of one kind of declaration: recipes, profiles, release, gates or papers."""
     packed = _PACKAGE / "_shipped" / kind
     return packed if packed.is_dir() else _PACKAGE.parent / _CHECKOUT[kind]
 

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from edgeskin.train.checkpoint import RunRecord
 
 NO_TORCH = missing("torch", "torchao", "safetensors", "tensorboard", "onnxscript", "onnx", "onnxruntime")
-WITH_TORCH = ["models/*", "train/*", "export/test_from_run.py", "export/test_trace.py", "export/test_quantize.py"]
+WITH_TORCH = [
+    "models/*",
+    "train/*",
+    "export/test_ablate.py",
+    "export/test_analyse.py",
+    "export/test_from_run.py",
+    "export/test_trace.py",
+    "export/test_quantize.py",
+]
 collect_ignore_glob = WITH_TORCH if NO_TORCH else []
 
 TINY = (

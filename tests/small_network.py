@@ -26,7 +26,7 @@ class Small(nn.Module):
         super().__init__()
         self.stem = ConvNormAct(3, 8, 3, stride=2)
         self.side = ConvNormAct(8, 8)
-        self.project = ConvNormAct(8, 8, activation=False)
+        self.project = ConvNormAct(8, 8, activation=None)
         self.mask = nn.Conv2d(16, 1, 1)
         self.dropout = nn.Dropout(0.1)
         self.melanoma = nn.Linear(8, 1)

@@ -17,14 +17,18 @@ import numpy.typing as npt
 
 from edgeskin.benchmarks import metrics
 from edgeskin.benchmarks.bootstrap import RESAMPLES, SEED, Statistic, compare, resample_counts
-from edgeskin.benchmarks.measurements import AccuracyReport, Confusion, MetricFigure
+from edgeskin.benchmarks.measurements import AccuracyReport, Confusion, MetadataGiven, MetricFigure
 from edgeskin.benchmarks.metrics import Bools, Counts, Floats, Integers, PixelCounts
-from edgeskin.contract.image import Letterbox, letterbox
+from edgeskin.contract.image import Letterbox
 from edgeskin.contract.mask import clean, lesion_mask
 from edgeskin.contract.model import HeadSpec, ModelCard
+from edgeskin.contract.preprocess import network_input
+from edgeskin.contract.second_pass import look
 from edgeskin.data.cases import Case, data_list_sha256, read_image, read_mask
 from edgeskin.data.datasets import DatasetLayout
 from edgeskin.data.labels import MISSING, truth
+from edgeskin.data.metadata import cautions as metadata_cautions
+from edgeskin.data.metadata import encode_cases
 from edgeskin.errors import DataError, TargetError
 from edgeskin.targets.base import Float32, Session, UInt8
 
@@ -40,6 +44,7 @@ _MASK_METRICS: dict[str, Callable[[PixelCounts], Floats]] = {
     "mask_mcc": metrics.mcc,
     "mask_pixel_sensitivity": metrics.pixel_sensitivity,
     "mask_pixel_specificity": metrics.pixel_specificity,
+    "mask_pixel_accuracy": metrics.pixel_accuracy,
 }
 _CONFUSION_METRICS: dict[str, Callable[[Floats], Floats]] = {
     "balanced_accuracy": metrics.balanced_accuracy,
@@ -69,6 +74,7 @@ class Predictions:
 class _Prepared:
     case: Case
     image: UInt8
+    metadata: Float32 | None
     box: Letterbox
     truth: Mask | None
 
@@ -86,15 +92,18 @@ def predict(
     cases: Sequence[Case],
     workers: int = 1,
     on_case: Callable[[], None] = lambda: None,
+    metadata: MetadataGiven | None = None,
 ) -> Predictions:
     """Run the network over the cases, one image at a time as on the device; threads read photos and clean masks.
 
-    on_case: called after each case, for a progress bar.
-    Raises: DataError for an unreadable image or mask; TargetError where the network answers with no number.
+    metadata: what a network is given that takes it. on_case: called after each case, for a progress bar.
+    Raises: DataError for a cell that no metadata field knows, before any image is read, and for an unreadable image or
+    mask; TargetError where the network answers with no number.
     """
     scored: list[_Scored] = []
+    rows = zip(cases, _metadata(card, cases, metadata), strict=True)
     with ThreadPoolExecutor(workers) as pool:
-        prepared = _ahead(pool, partial(_prepare, card), cases, depth=4 * workers)
+        prepared = _ahead(pool, partial(_prepare, card), rows, depth=4 * workers)
         answered = ((one, _run(session, card, one)) for one in prepared)
         for one in _ahead(pool, partial(_score, card), answered, depth=4 * workers):
             scored.append(one)
@@ -122,11 +131,13 @@ def measure(
     *,
     layout: DatasetLayout,
     split: str,
+    metadata: MetadataGiven | None = None,
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> AccuracyReport:
     """Every metric of both networks with its interval, and the drop between them with its bound.
 
+    metadata: what both were given beside the images.
     All metrics share the same resamples; cases of one group (patient, lesion) are drawn together.
     Raises: DataError where the cases have neither a mask nor a label for any head, or a label that a head does not
     know.
@@ -138,6 +149,8 @@ def measure(
     figures: Figures = {}
     confusions: dict[str, Confusion] = {}
     cautions = list(layout.cautions)
+    if metadata == "real" and card.metadata is not None:
+        cautions += metadata_cautions(cases, card.metadata)
     for head in card.heads:
         if head.kind == "mask":
             figures |= _mask_figures(in_float, in_int8, counts)
@@ -159,6 +172,7 @@ def measure(
     return AccuracyReport(
         dataset=layout.name,
         split=split,
+        metadata=metadata,
         n=len(cases),
         data_list_sha256=data_list_sha256(ids),
         metrics=figures,
@@ -186,7 +200,7 @@ class _Answers:
         head: HeadSpec, cases: Sequence[Case], in_float: Predictions, in_int8: Predictions, counts: Counts
     ) -> "_Answers":
         """Raises: DataError for a label that the head does not know."""
-        known = truth(cases, head, head.name)
+        known = truth(cases, head, head.truth_column, head.values)
         rows = np.flatnonzero(known != MISSING)
         a, b = (one.probabilities[head.name][rows] for one in (in_float, in_int8))
         return _Answers(head, rows, known[rows], a, b, counts[:, rows])
@@ -247,11 +261,18 @@ def _sigmoid_figures(answers: _Answers, layout: DatasetLayout, cases: Sequence[C
             lambda p: partial(metrics.calibration_error, positive, p[:, 0]), lower_is_better=True
         ),
     }
+    for kind, metric in _CONFUSION_METRICS.items():
+        figures[f"{name}_{kind}"] = answers.figure(partial(_decided, metric, answers.truth, threshold))
     for subset in layout.subsets:
         inside = np.array([cases[row].value(subset.column) == subset.value for row in answers.rows], bool)
         if inside.any():
             figures[f"{name}_auroc_{subset.name}"] = _auroc(answers.only(inside))
     return figures
+
+
+def _decided(metric: Callable[[Floats], Floats], truth: Integers, threshold: float, scores: Float32) -> Statistic:
+    """A metric of the two classes no and yes, decided at the threshold."""
+    return _of(metric, partial(metrics.confusion, truth, (scores[:, 0] >= threshold).astype(np.int64), 2))
 
 
 def _auroc(answers: _Answers) -> MetricFigure:
@@ -263,6 +284,7 @@ def _softmax_figures(answers: _Answers) -> Figures:
         return answers.figure(lambda p: _of(metric, answers.matrix(p)))
 
     figures = {f"{answers.head.name}_{name}": figure(metric) for name, metric in _CONFUSION_METRICS.items()}
+    figures[f"{answers.head.name}_auroc"] = answers.figure(lambda p: partial(metrics.macro_auroc, answers.truth, p))
     figures[f"{answers.head.name}_ece"] = answers.figure(
         lambda p: partial(metrics.calibration_error, p.argmax(axis=1) == answers.truth, p.max(axis=1)),
         lower_is_better=True,
@@ -285,15 +307,28 @@ def _mean_performance(diagnosis: _Answers, in_float: Predictions, in_int8: Predi
     return compare(statistic(in_float, diagnosis.in_float), statistic(in_int8, diagnosis.in_int8), counts)
 
 
-def _prepare(card: ModelCard, case: Case) -> _Prepared:
+def _metadata(
+    card: ModelCard, cases: Sequence[Case], given: MetadataGiven | None
+) -> Sequence[Float32] | Sequence[None]:
+    """A row [1, M] for each case, None where the network takes the image alone."""
+    assert (given is None) == (card.metadata is None), "metadata is given to a network that takes it, and to no other"
+    if card.metadata is None:
+        return [None] * len(cases)
+    if given == "unknown":
+        return [card.metadata.unknown()[np.newaxis]] * len(cases)
+    return list(encode_cases(cases, card.metadata)[:, np.newaxis])
+
+
+def _prepare(card: ModelCard, row: tuple[Case, Float32 | None]) -> _Prepared:
+    case, metadata = row
     photo = read_image(case)
-    image, box = letterbox(photo, card.size)
+    image, box = network_input(photo, card.size, card.preprocessing)
     wanted = card.mask is not None and case.mask is not None
-    return _Prepared(case, image, box, read_mask(case) if wanted else None)
+    return _Prepared(case, image, metadata, box, read_mask(case) if wanted else None)
 
 
 def _run(session: Session, card: ModelCard, one: _Prepared) -> Mapping[str, Float32]:
-    outputs = session.run(one.image[np.newaxis])
+    outputs = look(session.run, card, one.box, one.image[np.newaxis], one.metadata)
     for head in card.heads:
         if not np.isfinite(outputs[head.name]).all():
             raise TargetError(

@@ -6,12 +6,12 @@ A bundle exported where no data is may rest on it (inherited), if the Graph is t
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, model_serializer
 
 from edgeskin import files
-from edgeskin.benchmarks.measurements import AccuracyReport, Confusion, Count, MetricFigure
+from edgeskin.benchmarks.measurements import AccuracyReport, Confusion, Count, MetadataGiven, MetricFigure
 from edgeskin.contract.declaration import wrong_fields
-from edgeskin.contract.model import Frozen
+from edgeskin.contract.frozen import Frozen, without_absent
 from edgeskin.errors import EdgeskinError, GraphError
 from edgeskin.targets.base import Precision
 
@@ -19,13 +19,15 @@ from edgeskin.targets.base import Precision
 class EvidenceEntry(Frozen):
     """One evaluation of one Graph on one split.
 
-    graph_sha256: `Graph.sha256`. n: images of the split. data_list_sha256: hash of their sorted ids. tool_versions: by
+    graph_sha256: `Graph.sha256`. metadata: what the network was given beside the image, None where it takes the image
+    alone. n: images of the split. data_list_sha256: hash of their sorted ids. tool_versions: by
     name, those that could change a figure. date: UTC, ISO 8601.
     """
 
     graph_sha256: str
     dataset: str
     split: str
+    metadata: MetadataGiven | None = None
     n: Count
     metrics: dict[str, MetricFigure]
     confusion: dict[str, Confusion] = Field(default_factory=dict)
@@ -33,6 +35,10 @@ class EvidenceEntry(Frozen):
     tool_versions: dict[str, str]
     date: str
     cautions: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _write(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return without_absent(written(self), "metadata")  # entries of older networks keep their bytes
 
     @staticmethod
     def of(report: AccuracyReport, graph_sha256: str, tool_versions: dict[str, str]) -> "EvidenceEntry":
@@ -78,22 +84,32 @@ def read(path: Path) -> tuple[EvidenceEntry, ...]:
         raise GraphError(f"{path}: {problems}. Evidence is written by `edgeskin evaluate`, never by hand") from error
 
 
-def find(path: Path, graph_sha256: str, split: str, dataset: str | None = None) -> EvidenceEntry | None:
-    """The newest entry of this very Graph on `split` (of `dataset`, if given), or None. Raises: as `read`."""
+def find(
+    path: Path, graph_sha256: str, split: str, dataset: str | None = None, *, metadata: MetadataGiven | None = None
+) -> EvidenceEntry | None:
+    """The newest entry of this very Graph on `split` (of `dataset`, if given) with such metadata, or None.
+
+    Raises: as `read`.
+    """
     fitting = [
         entry
         for entry in read(path)
-        if entry.graph_sha256 == graph_sha256 and entry.split == split and dataset in (None, entry.dataset)
+        if (entry.graph_sha256, entry.split, entry.metadata) == (graph_sha256, split, metadata)
+        and dataset in (None, entry.dataset)
     ]
     return fitting[-1] if fitting else None
 
 
-def refuse_second_test(path: Path, graph_sha256: str, dataset: str, split: str) -> None:
+def refuse_second_test(
+    path: Path, graph_sha256: str, dataset: str, split: str, metadata: MetadataGiven | None = None
+) -> None:
     """Called before a split is looked at: a test split is for one look a release, whatever it shows.
 
-    split: one, or several joined by `+`. Raises: EdgeskinError where test is among them and this Graph already met it.
+    split: one, or several joined by `+`. metadata: a network that takes it is looked at with real metadata once, and
+    with all unknown once. Raises: EdgeskinError where test is among the splits and this Graph already met it so.
     """
-    looks = [entry for entry in read(path) if (entry.graph_sha256, entry.dataset) == (graph_sha256, dataset)]
+    key = (graph_sha256, dataset, metadata)
+    looks = [entry for entry in read(path) if (entry.graph_sha256, entry.dataset, entry.metadata) == key]
     earlier = next((entry for entry in looks if touches_test(entry.split)), None)
     if earlier is not None and touches_test(split):
         raise EdgeskinError(
@@ -113,5 +129,5 @@ def append(path: Path, entry: EvidenceEntry) -> None:
     Raises: EdgeskinError for a second test entry (`refuse_second_test`) or where the file cannot be written; GraphError
     where what is there cannot be read. Nothing is changed then.
     """
-    refuse_second_test(path, entry.graph_sha256, entry.dataset, entry.split)
+    refuse_second_test(path, entry.graph_sha256, entry.dataset, entry.split, entry.metadata)
     files.write_json(path, _ENTRIES.dump_python((*read(path), entry), mode="json"))

@@ -25,6 +25,9 @@ Interval: TypeAlias = tuple[Measured, Measured]
 Count: TypeAlias = Annotated[int, Field(ge=0)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
+MetadataGiven: TypeAlias = Literal["real", "unknown"]
+"""What a network with a metadata input was given: the fields of the table, or nothing known of anybody."""
+
 TO_ARTIFACT = "→ artifact"
 """How the name of the chain's last hop ends."""
 
@@ -75,12 +78,14 @@ class Confusion(Frozen):
 class AccuracyReport(Frozen):
     """Accuracy on one split of one data set.
 
-    inherited_from: date of the evidence entry this rests on, or None where it was measured in this run.
-    data_list_sha256: hash of the sorted image ids. cautions: the words that must stand beside the figures.
+    metadata: what the network was given beside the image, None where it takes the image alone. inherited_from: date of
+    the evidence entry this rests on, or None where it was measured in this run. data_list_sha256: hash of the sorted
+    image ids. cautions: the words that must stand beside the figures.
     """
 
     dataset: str
     split: str
+    metadata: MetadataGiven | None = None
     n: Count
     data_list_sha256: str
     metrics: dict[str, MetricFigure]
@@ -165,9 +170,9 @@ class Equivalence(Frozen):
 class LatencyFigure(Frozen):
     """Wall time of one thing done again and again.
 
-    name: what was timed (`model int8`, `model fp32`, `photo to findings`). cv: coefficient of variation, which is
-    standard deviation over mean. seconds: how long it was sampled. mode: `release` is ≥ 1024 samples and ≥ 60 s;
-    `quick` is for work.
+    name: what was timed (`model int8` and `model fp32`, of one pass; `photo to findings`, of all that a photo takes).
+    cv: coefficient of variation, which is standard deviation over mean. seconds: how long it was sampled. mode:
+    `release` is ≥ 1024 samples and ≥ 60 s; `quick` is for work.
     """
 
     name: str

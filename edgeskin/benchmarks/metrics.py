@@ -86,6 +86,11 @@ def pixel_specificity(pixels: PixelCounts) -> Floats:
     return _ratio(pixels.tn, pixels.tn + pixels.fp, empty=1.0)
 
 
+def pixel_accuracy(pixels: PixelCounts) -> Floats:
+    """Fraction of the pixels of each image that are called what they are."""
+    return _ratio(pixels.tp + pixels.tn, pixels.tp + pixels.fp + pixels.fn + pixels.tn)
+
+
 def mcc(pixels: PixelCounts) -> Floats:
     """Matthews correlation of each image, −1 to 1.
 
@@ -205,6 +210,15 @@ def balanced_accuracy(matrix: Floats) -> Floats:
     present = np.count_nonzero(support, axis=-1)
     recall = _ratio(_hits(matrix), support, empty=0.0)
     return _ratio(recall.sum(axis=-1), np.where(present > 1, present, 0))
+
+
+def macro_auroc(truth: Integers, probabilities: Scores, counts: Counts | None = None) -> Floats:
+    """Mean over the classes of the AUROC of each against the rest; nan where a class or its rest is absent.
+
+    Shapes: truth [n] of 0 … classes − 1, probabilities [n, classes], counts [..., n] -> [...].
+    """
+    classes = range(probabilities.shape[1])
+    return np.asarray(np.mean([auroc(truth == c, probabilities[:, c], counts) for c in classes], axis=0), np.float64)
 
 
 def macro_f1(matrix: Floats) -> Floats:

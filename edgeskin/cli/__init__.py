@@ -14,6 +14,8 @@ import typer
 
 import edgeskin
 from edgeskin.cli import (
+    ablate,
+    analyse,
     benchmark,
     data,
     doctor,
@@ -22,6 +24,7 @@ from edgeskin.cli import (
     gate,
     predict,
     release,
+    search,
     terminal,
     train,
     verify,
@@ -37,6 +40,9 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.command()(train.train)
+app.command()(search.search)
+app.command()(analyse.analyse)
+app.command()(ablate.ablate)
 app.command()(export.export)
 app.command()(evaluate.evaluate)
 app.command()(benchmark.benchmark)

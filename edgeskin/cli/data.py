@@ -17,7 +17,9 @@ app = typer.Typer(help="Look at a data folder before training on it.")
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds labels.csv, images/ and masks/.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Holds labels.csv, images/ and masks/, or a publisher's download.")
+    ],
     write_exclude: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the ids to leave out, for a recipe's `exclude`.")
     ] = None,

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,10 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The data folder; otherwise the network's under EDGESKIN_DATA.")
     ] = None,
+    metadata: Annotated[
+        Literal["real", "unknown"] | None,
+        typer.Option(help="What a network that takes metadata is given: the table's fields (the default), or none."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the figures.")] = False,
 ) -> None:
@@ -22,7 +26,8 @@ def evaluate(
 
     The figures are appended to the Graph's evidence.json, on which exports without data may rest.
 
-    The test split is measured once per network; a second time is refused.
+    The test split is measured once per network (once with real metadata and once with all unknown, where it takes
+    metadata); a second time is refused.
 
     Exit codes: 0 measured, 1 error or refused, 2 usage, 130 interrupted; evidence is then as it was.
     """
@@ -32,9 +37,11 @@ def evaluate(
 
     say = terminal.words(quiet)
     graph = journey.find_graph(path, say)
+    if metadata is not None and graph.card.metadata is None:
+        raise typer.BadParameter(f"{graph.card.name} takes no metadata", param_hint="--metadata")
     dataset = next(iter(graph.card.provenance.data), None)
     with terminal.progress(quiet) as progress:
-        report = run(graph, data_folder(data, dataset), split, say=say, progress=progress)
+        report = run(graph, data_folder(data, dataset), split, metadata=metadata, say=say, progress=progress)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:

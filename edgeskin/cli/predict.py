@@ -15,6 +15,14 @@ def predict(
     bundle: Annotated[
         Path | None, typer.Option(help="A bundle or a Graph folder; by default the release that comes with edgeskin.")
     ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What is known beside the photos, for a network that takes it: CSV, or JSON where it ends in .json, "
+            "with `file` and the network's fields. Photos without a row, and empty cells, are unknown.",
+        ),
+    ] = None,
     masks: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write each lesion mask to this folder: STEM.png, 0 or 255.")
     ] = None,
@@ -34,12 +42,17 @@ def predict(
     Exit codes: 0 all were screened, 1 error, or a photo could not be screened (the others are all the same), 2 usage.
     """
     from edgeskin.contract.findings import Failure
+    from edgeskin.screen import metadata as metadata_file
     from edgeskin.screen.predictor import Predictor, photos_in
 
     chosen = photos_in(photos)
     predictor = Predictor.open(bundle, threads=threads)
+    spec = predictor.card.metadata
+    if metadata is not None and spec is None:
+        raise typer.BadParameter(f"{predictor.card.name} takes no metadata", param_hint="--metadata")
+    known = {} if metadata is None or spec is None else metadata_file.read(metadata, chosen, spec)
     failed = 0
-    for answer in predictor.predict(chosen, masks=masks, overlays=overlays):
+    for answer in predictor.predict(chosen, metadata=known, masks=masks, overlays=overlays):
         failed += isinstance(answer, Failure)
         typer.echo(answer.line())
     if not quiet:

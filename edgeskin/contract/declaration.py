@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -41,8 +42,24 @@ def read(path: Path, model: type[Model]) -> Model:
     return validate(load(path), model, str(path))
 
 
+def merge(base: Table, over: Table) -> Table:
+    """`base` with everything that `over` says instead, table by table; `key = false` takes a table of `base` away."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and value is False:
+            del merged[key]
+        elif isinstance(below, dict) and isinstance(value, dict):
+            merged[key] = merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
 def override(table: Table, assignment: str, source: str) -> None:
     """Change one value in place, given as `key.path=value` with the value in TOML (a bare word is a string).
+
+    As in `merge`, `false` takes a table away.
 
     Raises: RecipeError where it is not an assignment or the path runs through something that is not a table.
     """
@@ -60,7 +77,17 @@ def override(table: Table, assignment: str, source: str) -> None:
         if not isinstance(below, dict):
             raise RecipeError(source, [f"--set {assignment}: {parent} is a value, not a table"])
         place = below
-    place[last] = value
+    if value is False and isinstance(place.get(last), dict):
+        del place[last]
+    else:
+        place[last] = value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """How an error about an unknown name ends: the nearest valid name, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f". Known: {', '.join(names)}"
 
 
 def wrong_fields(error: ValidationError) -> str:

@@ -2,14 +2,36 @@
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
+from edgeskin.contract.frozen import Frozen, Probability, without_absent
 from edgeskin.contract.image import Letterbox
 from edgeskin.contract.mask import Mask, lesion_mask
-from edgeskin.contract.model import Frozen, HeadSpec, ModelCard, Probability
+from edgeskin.contract.metadata import MetadataSpec, Values
+from edgeskin.contract.model import HeadSpec, ModelCard
 from edgeskin.errors import PhotoError, TargetError
+
+
+class MetadataUsed(Frozen):
+    """What the network was told beside the photo, by field; the values themselves stay with whoever gave them.
+
+    clipped: those of the known whose number lies beyond the range that the network was trained on.
+    """
+
+    known: tuple[str, ...]
+    unknown: tuple[str, ...]
+    clipped: tuple[str, ...]
+
+    @staticmethod
+    def of(spec: MetadataSpec, values: Values) -> "MetadataUsed":
+        """Raises: DataError for values that cannot be encoded."""
+        known = spec.known(values)
+        unknown = tuple(name for name in spec.names if name not in known)
+        return MetadataUsed(known=known, unknown=unknown, clipped=spec.clipped(values))
 
 
 class Findings(Frozen):
@@ -17,13 +39,18 @@ class Findings(Frozen):
 
     heads: for each softmax or sigmoid head the probability of each label, to six decimals. decisions: for each sigmoid
     head whether its probability reaches the head's threshold. lesion_fraction: cleaned lesion area over the photo's
-    area, 0 to 1; None for a network without a mask.
+    area, 0 to 1; None for a network without a mask. metadata: absent for a network that takes the photo alone.
     """
 
     file: str
     heads: dict[str, dict[str, Probability]]
     decisions: dict[str, bool]
     lesion_fraction: Probability | None
+    metadata: MetadataUsed | None = None
+
+    @model_serializer(mode="wrap")
+    def _write(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return without_absent(written(self), "metadata")
 
     def line(self) -> str:
         """One JSON object on one line."""
@@ -58,15 +85,19 @@ def _line(value: Frozen) -> str:
 
 
 def decode(
-    outputs: Mapping[str, npt.NDArray[np.float32]], card: ModelCard, box: Letterbox, file: str
+    outputs: Mapping[str, npt.NDArray[np.float32]],
+    card: ModelCard,
+    box: Letterbox,
+    file: str,
+    values: Values = MappingProxyType({}),
 ) -> tuple[Findings, Mask | None]:
-    """Read a network's outputs for one photo.
+    """Read a network's outputs for one photo. values: the metadata that it was given.
 
     Shapes: outputs, by head: a mask [1, S, S] or [1, 1, S, S], any other [labels] -> the cleaned mask [H, W] of the
     photo, None for a network without a mask head.
     Raises: TargetError where an output is missing, has another shape, or is not a probability.
     """
-    answers = {head.name: _probabilities(outputs, head, card.size) for head in card.heads}
+    answers = {head.name: probabilities(outputs, head, card.size) for head in card.heads}
     mask: Mask | None = None
     if card.mask is not None:
         mask = lesion_mask(answers[card.mask.name], box, _threshold(card.mask), card.cleanup)
@@ -85,6 +116,7 @@ def decode(
             if head.kind == "sigmoid"
         },
         lesion_fraction=None if mask is None else round(float(mask.mean()), 6),
+        metadata=None if card.metadata is None else MetadataUsed.of(card.metadata, values),
     ), mask
 
 
@@ -93,10 +125,12 @@ def _threshold(head: HeadSpec) -> float:
     return head.threshold
 
 
-def _probabilities(
-    outputs: Mapping[str, npt.NDArray[np.float32]], head: HeadSpec, size: int
-) -> npt.NDArray[np.float32]:
-    """Shapes: -> [S, S] for a mask, else [labels]; all from 0 to 1."""
+def probabilities(outputs: Mapping[str, npt.NDArray[np.float32]], head: HeadSpec, size: int) -> npt.NDArray[np.float32]:
+    """One head's answer for one photo.
+
+    Shapes: -> [S, S] for a mask, else [labels]; all from 0 to 1.
+    Raises: TargetError as `decode`.
+    """
     shape = (size, size) if head.kind == "mask" else (len(head.labels),)
     if head.name not in outputs:
         raise TargetError(f"output {head.name} is missing; the network gives {', '.join(outputs)}. Export it again")

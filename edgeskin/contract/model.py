@@ -7,23 +7,23 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from edgeskin import files
-from edgeskin.contract.declaration import wrong_fields
+from edgeskin.contract.declaration import nearest, wrong_fields
+from edgeskin.contract.frozen import Frozen, Name, Probability, without_absent
+from edgeskin.contract.metadata import MetadataSpec
+from edgeskin.contract.preprocess import PortablePreprocessing
+from edgeskin.contract.region import SecondPass
 from edgeskin.errors import GraphError
+
+__all__ = ["Frozen", "HeadSpec", "MaskCleanup", "ModelCard", "Name", "Probability", "Provenance"]
 
 FORMAT = 1
 """The version of model.json and of the Graph folder around it."""
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-class Frozen(BaseModel):
-    """A value between rooms: immutable, and strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+_LATER = ("metadata", "preprocessing", "second_pass")
+"""Keys that came after the first release: left out where they say nothing, so that its card keeps its bytes."""
 
 
 class HeadSpec(Frozen):
@@ -32,12 +32,25 @@ class HeadSpec(Frozen):
     kind: `mask` (one probability a pixel), `softmax` (labels exclude each other) or `sigmoid` (one yes-or-no question).
     labels: what the probabilities stand for, in the output's order; a mask or sigmoid head has exactly one.
     threshold: at or above it a mask pixel is lesion, or a sigmoid head decides yes. A softmax head has none.
+    column: where the truth stands in a data set's table, if not under the head's own name. values: words of that column
+    by label, where they differ from the labels; `no` and `yes` for a sigmoid head, '' for what says nothing.
     """
 
     name: Name
     kind: Literal["mask", "softmax", "sigmoid"]
     labels: tuple[str, ...]
     threshold: Probability | None = None
+    column: str | None = None
+    values: dict[str, tuple[str, ...]] | None = None
+
+    @property
+    def truth_column(self) -> str:
+        """The column that holds its truth."""
+        return self.column or self.name
+
+    @model_serializer(mode="wrap")
+    def _write(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return without_absent(written(self), "column", "values")
 
     @model_validator(mode="after")
     def _consistent(self) -> "HeadSpec":
@@ -89,8 +102,11 @@ class ModelCard(Frozen):
     """The contents of `model.json`.
 
     size: side S of the square input `image`, uint8 RGB [N, 3, S, S]. heads: in the order of the network's outputs, each
-    output named like its head. float_tail: the final sigmoid and softmax operators, float in every target.
-    kept_float: nodes of int8.onnx kept in float on purpose.
+    output named like its head. metadata: the fields of the input `metadata`, float32 [N, M], None for a network that
+    takes the image alone. preprocessing: what a photo's content goes through behind the letterbox, in that order.
+    second_pass: which heads answer from a second run on the region that the mask found, None where the network runs
+    once. float_tail: the final sigmoid and softmax operators, float in every target. kept_float: nodes of int8.onnx
+    kept in float on purpose.
     """
 
     format: Literal[1] = 1
@@ -98,6 +114,9 @@ class ModelCard(Frozen):
     version: str
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)]
     heads: tuple[HeadSpec, ...]
+    metadata: MetadataSpec | None = None
+    preprocessing: PortablePreprocessing = ()
+    second_pass: SecondPass | None = None
     cleanup: MaskCleanup = MaskCleanup()
     float_tail: tuple[str, ...] = ()
     kept_float: tuple[str, ...] = ()
@@ -113,6 +132,25 @@ class ModelCard(Frozen):
         if sum(head.kind == "mask" for head in self.heads) > 1:
             raise ValueError("a model has at most one mask head")
         return self
+
+    @model_validator(mode="after")
+    def _second_pass_has_its_heads(self) -> "ModelCard":
+        if self.second_pass is None:
+            return self
+        if self.mask is None:
+            raise ValueError("second_pass needs a mask head: the first pass's mask decides the region")
+        answering = [head.name for head in self.heads if head.kind != "mask"]
+        for name in self.second_pass.heads:
+            if name == self.mask.name:
+                raise ValueError(f"second_pass.heads names {name}, the mask, which the first pass alone draws")
+            if name not in answering:
+                raise ValueError(f"second_pass.heads names {name}, which is no head{nearest(name, answering)}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _write(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
+        card = written(self)
+        return without_absent({**card, "preprocessing": card.get("preprocessing") or None}, *_LATER)
 
     @property
     def mask(self) -> HeadSpec | None:

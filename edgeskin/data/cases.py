@@ -1,15 +1,12 @@
-"""A data folder as values: `labels.csv`, `images/<image_id>.jpg` and `masks/<image_id>.png`.
+"""A data folder as values: `labels.csv`, `images/<image_id>.jpg` and `masks/<image_id>.png`, or a publisher's download.
 
-The table is read and checked whole before any pixel is touched; all its mistakes come in one message.
+The tables are read and checked whole before any pixel is touched; all their mistakes come in one message.
 """
 
-import csv
-import difflib
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,8 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from edgeskin.contract.declaration import nearest
 from edgeskin.contract.image import read_photo
-from edgeskin.data.datasets import DatasetLayout, detect
+from edgeskin.data import official
+from edgeskin.data.datasets import VIEWS, DatasetLayout, detect
+from edgeskin.data.listing import IMAGE_ID, Listing, files_by_id, gathered, read_table
+from edgeskin.data.votes import SYMMETRY, voted
 from edgeskin.errors import DataError, PhotoError
 
 UInt8: TypeAlias = npt.NDArray[np.uint8]
@@ -26,7 +27,6 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 TABLE = "labels.csv"
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-_SHOWN = 10
 _ORIENTATION_TAG = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
@@ -37,7 +37,7 @@ class Case:
     """One image and what is known about it.
 
     split: a word of the layout's splits, or '' for an extra. group: the lesion or patient it belongs to.
-    labels: the raw cells of its row by column, '' where missing.
+    labels: the raw cells of its row by column, '' where missing. table: the file they stand in.
     """
 
     image_id: str
@@ -46,22 +46,32 @@ class Case:
     split: str
     group: str | None
     labels: Mapping[str, str] = field(hash=False)
+    table: str = TABLE
 
     def value(self, column: str) -> str:
         """The raw cell of a column, '' where missing. Raises: DataError that names the nearest column."""
         if column not in self.labels:
-            raise DataError(f"{TABLE} has no column {column!r}{nearest(column, self.labels)}")
+            raise DataError(f"{self.table} has no column {column!r}{nearest(column, self.labels)}")
         return self.labels[column]
+
+    def noting(self, column: str, value: str) -> "Case":
+        """The same case with one more column, or another value in it."""
+        return replace(self, labels={**self.labels, column: value})
 
 
 @dataclass(frozen=True)
 class Cases:
-    """The cases of one data folder, in the order of its table, without those excluded."""
+    """The cases of one data folder, in the order of its table, without those excluded.
+
+    table: the file, or the kind of files, that its labels stand in. unlisted: image files that no row names.
+    """
 
     folder: Path
     layout: DatasetLayout
     columns: tuple[str, ...]
     cases: tuple[Case, ...]
+    table: str = TABLE
+    unlisted: int = 0
 
     def split(self, name: str) -> tuple[Case, ...]:
         """The cases of one official split.
@@ -70,7 +80,7 @@ class Cases:
         """
         if self.layout.split_column is None:
             raise DataError(
-                f"{self.folder}/{TABLE}: {self.layout.name} has no split column, so there is no split {name!r}. "
+                f"{self.folder}/{self.table}: {self.layout.name} has no split column, so there is no split {name!r}. "
                 f"Add a column `split` with {', '.join(self.layout.splits)}"
                 + (f", cases of one {self.layout.group_column} together" if self.layout.group_column else "")
             )
@@ -79,22 +89,15 @@ class Cases:
         chosen = tuple(case for case in self.cases if case.split == name)
         if not chosen:
             raise DataError(
-                f"{self.folder}/{TABLE}: column {self.layout.split_column!r} puts no case in the split {name!r}"
+                f"{self.folder}/{self.table}: column {self.layout.split_column!r} puts no case in the split {name!r}"
             )
         return chosen
 
     def column(self, name: str) -> tuple[str, ...]:
         """A column's raw cells, one per case. Raises: DataError that names the nearest column."""
         if name not in self.columns:
-            raise DataError(f"{self.folder}/{TABLE}: no column {name!r}{nearest(name, self.columns)}")
+            raise DataError(f"{self.folder}/{self.table}: no column {name!r}{nearest(name, self.columns)}")
         return tuple(case.labels[name] for case in self.cases)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """How an error about an unknown name ends: the nearest valid name, or all of them."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f". Known: {', '.join(names)}"
 
 
 def data_folder(given: Path | None, dataset: str | None = None) -> Path:
@@ -106,7 +109,10 @@ def data_folder(given: Path | None, dataset: str | None = None) -> Path:
         return _existing(given, "check --data")
     parent = os.environ.get("EDGESKIN_DATA")
     if parent and dataset:
-        return _existing(Path(parent) / dataset, "check EDGESKIN_DATA, the parent of the data folders")
+        folder = Path(parent) / dataset
+        if dataset in VIEWS and not folder.exists():
+            folder = Path(parent) / VIEWS[dataset]
+        return _existing(folder, "check EDGESKIN_DATA, the parent of the data folders")
     raise DataError(
         f"no data: give the {dataset or 'data'} folder with --data DIR"
         + (", or its parent in the environment variable EDGESKIN_DATA" if dataset else "")
@@ -114,39 +120,66 @@ def data_folder(given: Path | None, dataset: str | None = None) -> Path:
 
 
 def read_cases(folder: Path, exclude: frozenset[str] = frozenset()) -> Cases:
-    """Read the table of a data folder and find each case's files; `exclude` names the image ids to leave out.
+    """Read the tables of a data folder and find each case's files; `exclude` names the image ids to leave out.
 
-    Raises: DataError with every mistake of the table: a missing image_id column, an image_id that is listed twice or in
-    two splits, an unknown split, an image or promised mask that is not there; also where `exclude` fits no id at all.
+    The folder holds labels.csv, or is a publisher's download (`data/official`). Votes on asymmetry become the column
+    `symmetry`, where the table has none.
+
+    Raises: DataError with every mistake of the tables: a missing image_id column, an image_id that is listed twice or
+    in two splits, an unknown split, an image or promised mask that is not there; also where `exclude` fits no id.
     """
     _existing(folder, "give a folder with labels.csv and images/")
-    header, rows = _read_table(folder / TABLE)
-    layout = detect(header)
-    images, problems = _files_by_id(folder / "images", _IMAGE_SUFFIXES)
-    if not images and not problems:
-        problems.append(f"{folder / 'images'}: holds no {', '.join(_IMAGE_SUFFIXES)} file")
-    masks, mask_problems = _files_by_id(folder / "masks", (".png",))
-    problems += mask_problems + _row_problems(layout, rows, images, masks)
-    if problems:
-        raise DataError(gathered(f"{folder / TABLE}: cannot be used", problems))
-    ids = {row["image_id"] for row in rows}
-    if exclude and not exclude & ids:
+    listing = _own(folder) if (folder / TABLE).exists() else official.listing(folder)
+    if listing is None:
         raise DataError(
-            f"{folder}: none of the {len(exclude)} excluded ids is in {TABLE}. Is it another data set's file?"
+            f"{folder / TABLE}: no such file. A data folder holds labels.csv, images/ and (optional) masks/, or is the "
+            f"download of {official.NAMES}"
         )
-    cases = tuple(
-        Case(
-            image_id=row["image_id"],
-            image=images[row["image_id"]],
-            mask=masks.get(row["image_id"]),
-            split=row[layout.split_column] if layout.split_column else "",
-            group=(row[layout.group_column] or None) if layout.group_column else None,
-            labels=row,
-        )
-        for row in rows
-        if row["image_id"] not in exclude
+    layout, problems = listing.layout, [*listing.problems, *_row_problems(listing)]
+    if problems:
+        raise DataError(gathered(f"{folder / listing.table}: cannot be used", problems))
+    cases = Cases(
+        folder,
+        layout,
+        listing.columns,
+        tuple(
+            Case(
+                image_id=row[IMAGE_ID],
+                image=listing.images[row[IMAGE_ID]],
+                mask=listing.masks.get(row[IMAGE_ID]),
+                split=row[layout.split_column] if layout.split_column else "",
+                group=(row[layout.group_column] or None) if layout.group_column else None,
+                labels=row,
+                table=listing.table,
+            )
+            for row in listing.rows
+        ),
+        listing.table,
+        len(listing.images) - len(listing.rows),
     )
-    return Cases(folder, layout, tuple(header), cases)
+    return leave_out(cases, exclude)
+
+
+def leave_out(cases: Cases, exclude: frozenset[str]) -> Cases:
+    """The same without some image ids. Raises: DataError where none of them is there."""
+    if exclude and not exclude & {case.image_id for case in cases.cases}:
+        raise DataError(
+            f"{cases.folder}: none of the {len(exclude)} excluded ids is in {cases.table}. Is it another data set's "
+            "file?"
+        )
+    return replace(cases, cases=tuple(case for case in cases.cases if case.image_id not in exclude))
+
+
+def cells(cases: Sequence[Case], column: str) -> tuple[str, ...]:
+    """A column's raw cells, one per case, '' for the cases of a data set that has no such column.
+
+    Raises: DataError that names the nearest column, where no case has it.
+    """
+    if cases and not any(column in case.labels for case in cases):
+        known = dict.fromkeys(name for case in cases for name in case.labels)
+        tables = " or ".join(dict.fromkeys(case.table for case in cases))
+        raise DataError(f"{tables} has no column {column!r}{nearest(column, known)}")
+    return tuple(case.labels.get(column, "") for case in cases)
 
 
 def read_exclude(path: Path) -> frozenset[str]:
@@ -182,7 +215,7 @@ def read_mask(case: Case) -> Mask:
     unreadable, not one channel of two values, or of another size than its image.
     """
     if case.mask is None:
-        raise DataError(f"{case.image}: has no mask beside it (masks/{case.image_id}.png)")
+        raise DataError(f"{case.image}: has no mask beside it")
     try:
         with Image.open(case.mask) as picture:
             mode, pixels = picture.mode, np.asarray(picture)
@@ -202,72 +235,40 @@ def read_mask(case: Case) -> Mask:
     return pixels.astype(bool)
 
 
-def gathered(head: str, problems: Sequence[str]) -> str:
-    """One message for many problems: the first ten, and how many more there are."""
-    more = [f"  … and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-    return "\n".join([f"{head} ({len(problems)} problem{'s'[: len(problems) > 1]}):"]
-                     + [f"  {problem}" for problem in problems[:_SHOWN]] + more)  # fmt: skip
-
-
 def _existing(folder: Path, advice: str) -> Path:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {advice}")
     return folder
 
 
-def _read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The header and the rows of a table, cells stripped. Raises: DataError where it is not a table with image_id."""
+def _own(folder: Path) -> Listing:
+    """A folder of our own layout."""
+    header, rows = read_table(folder / TABLE)
+    images, problems = files_by_id([folder / "images"], _IMAGE_SUFFIXES)
+    if not images and not problems:
+        problems.append(f"{folder / 'images'}: holds no {', '.join(_IMAGE_SUFFIXES)} file")
+    masks, mask_problems = files_by_id([folder / "masks"], (".png",))
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            lines = [
-                (number, [cell.strip() for cell in line]) for number, line in enumerate(csv.reader(stream), 1) if line
-            ]
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: no such file. A data folder holds labels.csv, images/ and (optional) masks/"
-        ) from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a UTF-8 CSV file: {error}") from error
-    header = lines[0][1] if lines else []
-    if "image_id" not in header:
-        raise DataError(f"{path}: the column image_id is missing. Columns: {', '.join(header) or 'none'}")
-    problems = [f"column {name!r} appears {count} times" for name, count in Counter(header).items() if count > 1]
-    problems += [
-        f"row {number} has {len(line)} cells, the header {len(header)}"
-        for number, line in lines[1:]
-        if len(line) != len(header)
-    ]
-    if problems:
-        raise DataError(gathered(f"{path}: is not a table", problems))
-    if len(lines) == 1:
-        raise DataError(f"{path}: lists no case")
-    return header, [dict(zip(header, line, strict=True)) for _, line in lines[1:]]
+        votes = voted(rows) if SYMMETRY not in header else []
+    except DataError as error:
+        raise DataError(f"{folder / TABLE}: {error}") from error
+    if votes:
+        header, rows = [*header, SYMMETRY], [row | {SYMMETRY: vote} for row, vote in zip(rows, votes, strict=True)]
+    places = ("images/{}.jpg (or .jpeg, .png)", "masks/{}.png")
+    return Listing(TABLE, detect(header), tuple(header), rows, images, masks, places, (*problems, *mask_problems))
 
 
-def _files_by_id(folder: Path, suffixes: tuple[str, ...]) -> tuple[dict[str, Path], list[str]]:
-    """The files of a folder by image id, and a problem for each id with two files."""
-    found: dict[str, Path] = {}
-    problems = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in suffixes:
-            if path.stem in found:
-                problems.append(f"{folder.name}/ holds both {found[path.stem].name} and {path.name}; keep one")
-            found[path.stem] = path
-    return found, problems
-
-
-def _row_problems(
-    layout: DatasetLayout, rows: Sequence[Mapping[str, str]], images: Collection[str], masks: Collection[str]
-) -> list[str]:
+def _row_problems(listing: Listing) -> list[str]:
     """A sentence for every mistake of the rows."""
-    problems = []
+    layout, problems = listing.layout, []
     splits_of: dict[str, list[str]] = {}
-    for row in rows:
+    image_place, mask_place = listing.places
+    for row in listing.rows:
         split = row[layout.split_column] if layout.split_column else ""
-        splits_of.setdefault(row["image_id"], []).append(split)
+        splits_of.setdefault(row[IMAGE_ID], []).append(split)
         if split and split not in layout.splits:
             problems.append(
-                f"{row['image_id']}: {layout.split_column} is {split!r}; write {', '.join(layout.splits)} or nothing"
+                f"{row[IMAGE_ID]}: {layout.split_column} is {split!r}; write {', '.join(layout.splits)} or nothing"
             )
     for image_id, splits in splits_of.items():
         if not image_id:
@@ -279,12 +280,12 @@ def _row_problems(
             )
         elif len(splits) > 1:
             problems.append(f"{image_id} is listed {len(splits)} times")
-        if image_id not in images:
-            problems.append(f"{image_id}: no file images/{image_id}.jpg (or .jpeg, .png)")
+        if image_id not in listing.images:
+            problems.append(f"{image_id}: no file {image_place.format(image_id)}")
     problems += [
-        f"{row['image_id']}: has_mask is 1, but there is no masks/{row['image_id']}.png"
-        for row in rows
-        if row.get("has_mask") == "1" and row["image_id"] not in masks
+        f"{row[IMAGE_ID]}: has_mask is 1, but there is no {mask_place.format(row[IMAGE_ID])}"
+        for row in listing.rows
+        if row.get("has_mask") == "1" and row[IMAGE_ID] not in listing.masks
     ]
     return problems
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from edgeskin import __version__, files
 from edgeskin.contract.image import read_photo
 from edgeskin.contract.model import Frozen
-from edgeskin.data.cases import Case, Cases, read_cases, read_mask
+from edgeskin.data.cases import Case, Cases, read_mask
 from edgeskin.data.duplicates import DuplicatePair, Print, Progress, exact_duplicates, near_duplicates, thumbnail
+from edgeskin.data.sets import open_set
 from edgeskin.errors import DataError, PhotoError
 
 EXTRA = "extra"
@@ -67,11 +68,11 @@ class _Finding:
 
 
 def check(folder: Path, progress: Progress | None = None) -> CheckReport:
-    """Read every image and mask of a data folder and compare the splits.
+    """Read every image and mask of a data folder and compare the splits; a data set without one is given one.
 
-    Raises: DataError where labels.csv itself cannot be used (see `read_cases`).
+    Raises: DataError where the tables themselves cannot be used (see `read_cases`).
     """
-    cases = read_cases(folder)
+    cases = open_set(folder)
     findings = _inspect_all(cases.cases, progress)
     prints = [finding.print for finding in findings if finding.print is not None]
     exact = exact_duplicates(prints)
@@ -227,16 +228,12 @@ def _empty_masks(cases: Sequence[Case], findings: Sequence[_Finding]) -> tuple[s
 def _remarks(cases: Cases, findings: Sequence[_Finding]) -> tuple[str, ...]:
     """Counts worth a sentence."""
     filling = sum(finding.lesion is not None and finding.lesion > _FRAME_FILLING for finding in findings)
-    listed = {case.image.name for case in cases.cases}
-    unlisted = sum(path.name not in listed for path in (cases.folder / "images").iterdir())
     sentences = (
         (filling, f"{filling} masks cover more than 98 % of the frame: lesions larger than the picture"),
-        (unlisted, f"{unlisted} files in images/ are not in labels.csv and are ignored"),
+        (cases.unlisted, f"{cases.unlisted} image files are not in {cases.table} and are ignored"),
         (
             cases.layout.split_column is None,
-            "no split column: divide the cases before training"
-            + (f", those of one {cases.layout.group_column} together" if cases.layout.group_column else "")
-            + "; copies are only looked for between splits",
+            "no split column: divide the cases before training; copies are only looked for between splits",
         ),
     )
     return tuple(sentence for applies, sentence in sentences if applies)

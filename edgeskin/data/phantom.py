@@ -85,6 +85,11 @@ class Phantom:
     ruler: bool
     dark_corner: bool
 
+    @property
+    def has_metadata(self) -> bool:
+        """Whether anything is known beside the photo."""
+        return (self.age_years, self.sex, self.site) != (None, None, None)
+
 
 def photo(seed: int, index: int, width: int = 128, height: int = 128, diagnosis: Diagnosis | None = None) -> Phantom:
     """Draw phantom `index` of the series `seed`; equal arguments give equal bytes on every machine.

@@ -10,10 +10,13 @@ from edgeskin import shipped, targets
 from edgeskin.benchmarks import accuracy, device, evidence
 from edgeskin.benchmarks.accuracy import Predictions
 from edgeskin.benchmarks.evidence import EvidenceEntry
-from edgeskin.benchmarks.measurements import AccuracyReport
-from edgeskin.data.cases import Case, Cases, read_cases
+from edgeskin.benchmarks.measurements import AccuracyReport, MetadataGiven
+from edgeskin.contract.model import ModelCard
+from edgeskin.data.cases import Case, Cases
 from edgeskin.data.duplicates import Progress
-from edgeskin.errors import DataError, GraphError
+from edgeskin.data.sets import SPLIT_SEED, open_like
+from edgeskin.data.symmetry import hold_out_voted
+from edgeskin.errors import DataError, EdgeskinError, GraphError
 from edgeskin.graph.folder import Graph
 from edgeskin.targets.base import Session, Target
 
@@ -22,40 +25,61 @@ Say = Callable[[str], None]
 
 SELECT = "select"
 """The split that training carved from train, by the model card's list."""
+VOTED = "voted"
+"""The fifth of the images with a vote on symmetry that no network with a symmetry head is trained on."""
 
 
 def silent(_: object, *__: object) -> None:
     """A `Say` or `Progress` for nobody."""
 
 
-def evaluate(graph: Graph, data: Path, split: str, *, say: Say = silent, progress: Progress = silent) -> AccuracyReport:
+def evaluate(
+    graph: Graph,
+    data: Path,
+    split: str,
+    *,
+    metadata: MetadataGiven | None = None,
+    say: Say = silent,
+    progress: Progress = silent,
+) -> AccuracyReport:
     """Measure float and int8 on one split, or on several joined by `+`, and append it to the Graph's evidence.
 
-    Raises: EdgeskinError where the test split was measured before with this Graph, GraphError where its folder cannot
-    take evidence, DataError as `cases_of`; all before anything is measured.
+    metadata: see `given`.
+    Raises: EdgeskinError where the test split was measured before with this Graph, or as `given`; GraphError where its
+    folder cannot take evidence; DataError as `cases_of`; all before anything is measured.
     """
-    folder = read_cases(data)
-    split = canonical(split)
-    evidence.refuse_second_test(graph.evidence, graph.sha256, folder.layout.name, split)
+    folder = open_like(data, graph.card.provenance.data)
+    split, metadata = canonical(split), given(graph.card, metadata)
+    evidence.refuse_second_test(graph.evidence, graph.sha256, folder.layout.name, split, metadata)
     _demand_room(graph)
     chosen = cases_of(graph, folder, split)
     target = targets.get("onnx")
     with tempfile.TemporaryDirectory(prefix="edgeskin-") as temporary, baseline(graph, target, 1) as fp32:
         int8 = target.open(target.build(graph, "int8", Path(temporary)))
-        say(f"{data.name}, {split}: {len(chosen)} images, float and int8")
-        report = measure(graph, int8, fp32, folder, split, progress=progress)
+        beside = "" if metadata is None else f", metadata {metadata}"
+        say(f"{data.name}, {split}: {len(chosen)} images{beside}, float and int8")
+        report = measure(graph, int8, fp32, folder, split, metadata=metadata, progress=progress)
     evidence.append(graph.evidence, EvidenceEntry.of(report, graph.sha256, device.engine_versions()))
     return report
 
 
 def measure(
-    graph: Graph, session: Session, fp32: Session, folder: Cases, split: str, *, progress: Progress = silent
+    graph: Graph,
+    session: Session,
+    fp32: Session,
+    folder: Cases,
+    split: str,
+    *,
+    metadata: MetadataGiven | None = None,
+    progress: Progress = silent,
 ) -> AccuracyReport:
     """Accuracy of an artifact and of the float network on the same images.
 
-    Raises: DataError as `cases_of`, or where an image is unreadable; TargetError where a network answers no number.
+    metadata: see `given`.
+    Raises: EdgeskinError as `given`; DataError as `cases_of`, for a cell that no metadata field knows, or where an
+    image is unreadable; TargetError where a network answers no number.
     """
-    chosen = cases_of(graph, folder, split)
+    chosen, metadata = cases_of(graph, folder, split), given(graph.card, metadata)
 
     def predict(name: str, network: Session) -> Predictions:
         done = 0
@@ -65,10 +89,29 @@ def measure(
             done += 1
             progress(name, done, len(chosen))
 
-        return accuracy.predict(network, graph.card, chosen, workers=device.usable_cores(), on_case=on_case)
+        cores = device.usable_cores()
+        return accuracy.predict(network, graph.card, chosen, workers=cores, on_case=on_case, metadata=metadata)
 
     in_float, in_artifact = predict("float network", fp32), predict("artifact", session)
-    return accuracy.measure(in_float, in_artifact, chosen, graph.card, layout=folder.layout, split=canonical(split))
+    return accuracy.measure(
+        in_float,
+        in_artifact,
+        chosen,
+        graph.card,
+        layout=folder.layout,
+        split=canonical(split),
+        metadata=metadata,
+    )
+
+
+def given(card: ModelCard, asked: MetadataGiven | None = None) -> MetadataGiven | None:
+    """What a network gets beside the image: real metadata unless asked otherwise, None where it takes none.
+
+    Raises: EdgeskinError where something is asked of a network that takes none.
+    """
+    if card.metadata is None and asked is not None:
+        raise EdgeskinError(f"{card.name} takes no metadata. Leave --metadata out")
+    return "real" if card.metadata is not None and asked is None else asked
 
 
 def canonical(split: str) -> str:
@@ -92,6 +135,8 @@ def cases_of(graph: Graph, folder: Cases, split: str) -> tuple[Case, ...]:
 
 
 def _cases_of_one(graph: Graph, folder: Cases, name: str) -> tuple[Case, ...]:
+    if name == VOTED:
+        return hold_out_voted(folder.split("train"), seed=SPLIT_SEED)[1]
     if name != SELECT:
         return folder.split(name)
     held_out = set(graph.card.provenance.select_ids)

@@ -1,19 +1,27 @@
 """Golden cases: what the network must answer on photos that anybody may see, part of every Graph folder and bundle.
 
-golden.json  photos/<case>.png  inputs/<case>.png  outputs.npz
+golden.json  photos/<case>.png  inputs/<case>.png  [inputs/metadata.npy]  [second/<case>.png]  outputs.npz
 
 A case is a phantom photo, the square that the network gets for it, the outputs of float and int8 by the reference
-engine (onnxruntime, ORT_DISABLE_ALL) and the findings of int8. `outputs.npz` holds `float/<head>` and `int8/<head>`,
-cases along the first axis: probabilities as float32; masks as uint16 in steps of 1/65535, an error of at most 7.7e-6,
-260 times below what equivalence tolerates (float16 would be off by 2.4e-4 at the same size). Equal inputs give equal
-bytes.
+engine (onnxruntime, ORT_DISABLE_ALL) and the findings of int8. For a network that takes metadata, golden.json also
+holds the fields of each case, drawn from the network's own specification (half of the photos have none), and
+`inputs/metadata.npy` what they are encoded as, float32 [cases, M].
+
+Of a network that runs twice, golden.json says for each case whether a lesion was found, and `second/<case>.png` is what
+the second pass is then shown. It follows to the byte from the mask of int8 as `outputs.npz` holds it, and every form of
+the network is shown the same one: a pixel of the mask that differs would make two networks look different that are not.
+
+`outputs.npz` holds `float/<head>` and `int8/<head>`, cases along the first axis: probabilities as float32; masks as
+uint16 in steps of 1/65535, an error of at most 7.7e-6, 260 times below what equivalence tolerates (float16 would be off
+by 2.4e-4 at the same size). Heads of the second pass hold its answers. Equal inputs give equal bytes.
 """
 
 import io
 import json
+import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -21,28 +29,38 @@ from typing import Annotated, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from edgeskin import files
 from edgeskin.benchmarks import numerics
 from edgeskin.contract.findings import Findings, decode
-from edgeskin.contract.image import letterbox, read_photo
-from edgeskin.contract.model import Frozen, ModelCard
-from edgeskin.errors import GraphError, PhotoError
+from edgeskin.contract.frozen import Frozen, without_absent
+from edgeskin.contract.image import read_photo
+from edgeskin.contract.metadata import Values
+from edgeskin.contract.model import ModelCard
+from edgeskin.contract.preprocess import network_input
+from edgeskin.contract.second_pass import Float32, Outputs, Run, UInt8, second_view, with_second
+from edgeskin.data.phantom import Phantom
+from edgeskin.errors import DataError, GraphError
+from edgeskin.export.subjects import subjects
 
-UInt8: TypeAlias = npt.NDArray[np.uint8]
-Float32: TypeAlias = npt.NDArray[np.float32]
-Outputs: TypeAlias = Mapping[str, Float32]
-Run: TypeAlias = Callable[[UInt8], Outputs]
-"""uint8 [1, 3, S, S] -> by head a mask [1, 1, S, S], any other [1, labels]; what `Session.run` is."""
+Inputs: TypeAlias = tuple[UInt8, Float32 | None]
+"""image uint8 [1, 3, S, S]; metadata float32 [1, M], None for a network that takes the image alone."""
 
 FORMAT = 1
 _STEPS = 65535
+_METADATA = "inputs/metadata.npy"
 
 
 class _Case(Frozen):
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     findings: Findings
+    metadata: dict[str, str | float | None] | None = None
+    second_pass: bool | None = None
+
+    @model_serializer(mode="wrap")
+    def _write(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return without_absent(written(self), "metadata", "second_pass")
 
 
 class _Index(Frozen):
@@ -52,50 +70,88 @@ class _Index(Frozen):
 
 @dataclass(frozen=True, eq=False)
 class GoldenCase:
-    """One photo and what int8 finds in it. image: the network's input, uint8 RGB [3, S, S]."""
+    """One photo and what int8 finds in it.
+
+    image: the network's input, uint8 RGB [3, S, S]. values, metadata: the fields and what they are encoded as, float32
+    [M]; no fields and None for a network that takes the image alone. second: what the second pass is run on, uint8
+    [1, 3, S, S]; None where the network runs once.
+    """
 
     name: str
     photo: Path
     image: UInt8
+    values: Values
+    metadata: Float32 | None
+    second: UInt8 | None
     findings: Findings
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the network is run on, a batch of one; in two passes, what the first is."""
+        return self.image[None], None if self.metadata is None else self.metadata[None]
 
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """All cases. float_outputs, int8_outputs: by head, in the order of the cases along the first axis."""
+    """All cases of one network. float_outputs, int8_outputs: by head, in the cases' order along the first axis."""
 
+    card: ModelCard
     cases: tuple[GoldenCase, ...]
     float_outputs: Outputs
     int8_outputs: Outputs
 
     def run(self, run: Run) -> Outputs:
         """The outputs of any form of the network on these cases, one photo at a time."""
-        return numerics.concatenate([run(case.image[None]) for case in self.cases])
+        return numerics.concatenate([self._run(run, case) for case in self.cases])
+
+    def _run(self, run: Run, case: GoldenCase) -> Outputs:
+        image, metadata = case.inputs
+        return with_second(run(image, metadata), run, case.second, metadata, self.card)
 
     def changed_inputs(self) -> tuple[str, ...]:
-        """Names of the cases whose photo no longer becomes the stored input, to the byte."""
-        return tuple(
-            case.name
-            for case in self.cases
-            if not np.array_equal(letterbox(read_photo(case.photo), case.image.shape[-1])[0], case.image)
-        )
+        """Names of the cases whose photo, fields or mask no longer become the stored inputs, to the byte."""
+        return tuple(case.name for number, case in enumerate(self.cases) if not self._unchanged(number, case))
+
+    def _unchanged(self, number: int, case: GoldenCase) -> bool:
+        image, box = network_input(read_photo(case.photo), self.card.size, self.card.preprocessing)
+        first = {name: values[number : number + 1] for name, values in self.int8_outputs.items()}
+        second = second_view(first, self.card, box, image[None])
+        return np.array_equal(image, case.image) and _equal(second, case.second) and self._told_unchanged(case)
+
+    def _told_unchanged(self, case: GoldenCase) -> bool:
+        if self.card.metadata is None or case.metadata is None:
+            return True
+        try:
+            return np.array_equal(self.card.metadata.encode(case.values), case.metadata)
+        except DataError:
+            return False
 
 
-def write(folder: Path, photos: Sequence[UInt8], card: ModelCard, run_float: Run, run_int8: Run) -> None:
+def write(folder: Path, photos: Sequence[Phantom], card: ModelCard, run_float: Run, run_int8: Run) -> None:
     """Make the golden cases and put them in the place of `folder`.
 
-    photos: uint8 RGB [H, W, 3], as phantom.golden_photos gives them. run_float, run_int8: the reference engine.
+    photos: from phantom.golden_photos. run_float, run_int8: the reference engine.
     """
-    cases, outputs = [], []
+    cases, outputs, rows = list[_Case](), list[tuple[Outputs, Outputs]](), list[Float32]()
     with files.new_folder(folder) as building:
-        for number, photo in enumerate(photos):
-            name = f"{number:02d}"
-            image, box = letterbox(photo, card.size)
-            answers = run_int8(image[None])
-            outputs.append((run_float(image[None]), answers))
-            cases.append(_Case(name=name, findings=decode(_first(answers), card, box, f"{name}.png")[0]))
-            files.write_bytes(building / "photos" / f"{name}.png", _png(photo))
-            files.write_bytes(building / "inputs" / f"{name}.png", _png(image.transpose(1, 2, 0)))
+        for number, subject in enumerate(subjects(photos, card)):
+            name, image, metadata = f"{number:02d}", subject.image, subject.metadata
+            first = run_int8(image, metadata)
+            second = second_view(_masks_as_stored(first, card), card, subject.box, image)
+            answers = with_second(first, run_int8, second, metadata, card)
+            outputs.append((with_second(run_float(image, metadata), run_float, second, metadata, card), answers))
+            findings = decode(_first(answers), card, subject.box, f"{name}.png", subject.values)[0]
+            if metadata is not None:
+                rows.append(metadata[0])
+            told = None if metadata is None else dict(subject.values)
+            twice = None if card.second_pass is None else second is not None
+            cases.append(_Case(name=name, findings=findings, metadata=told, second_pass=twice))
+            files.write_bytes(building / "photos" / f"{name}.png", _png(subject.photo))
+            files.write_bytes(building / "inputs" / f"{name}.png", _png(image[0].transpose(1, 2, 0)))
+            if second is not None:
+                files.write_bytes(building / "second" / f"{name}.png", _png(second[0].transpose(1, 2, 0)))
+        if rows:
+            files.write_bytes(building / _METADATA, _npy(np.stack(rows)))
         of_float, of_int8 = (numerics.concatenate(side) for side in zip(*outputs, strict=True))
         files.write_bytes(building / "outputs.npz", _pack({"float": of_float, "int8": of_int8}, card))
         files.write_json(building / "golden.json", _Index(cases=tuple(cases)).model_dump(mode="json"))
@@ -107,18 +163,20 @@ def read(folder: Path, card: ModelCard) -> Golden:
     Raises: GraphError that names the file that is missing, damaged or of another shape.
     """
     cases = []
-    for case in _read_index(folder / "golden.json").cases:
-        image = _read_png(folder / "inputs" / f"{case.name}.png").transpose(2, 0, 1)
-        if image.shape != (3, card.size, card.size):
-            raise _broken(
-                folder / "inputs" / f"{case.name}.png", f"has the shape {image.shape}, the network {card.size}"
-            )
+    index = _read_index(folder / "golden.json").cases
+    rows = _read_metadata(folder / _METADATA, index, card)
+    for case, metadata in zip(index, rows, strict=True):
+        image = _read_square(folder / "inputs" / f"{case.name}.png", card.size)
         photo = folder / "photos" / f"{case.name}.png"
         if not photo.is_file():
             raise _broken(photo, "no such file")
-        cases.append(GoldenCase(case.name, photo, np.ascontiguousarray(image), case.findings))
+        if (case.second_pass is None) != (card.second_pass is None):
+            runs = "once" if card.second_pass is None else "twice"
+            raise _broken(folder / "golden.json", f"case {case.name} is of another network: {card.name} runs {runs}")
+        second = _read_square(folder / "second" / f"{case.name}.png", card.size)[None] if case.second_pass else None
+        cases.append(GoldenCase(case.name, photo, image, case.metadata or {}, metadata, second, case.findings))
     of_float, of_int8 = _unpack(folder / "outputs.npz", card, len(cases))
-    return Golden(tuple(cases), of_float, of_int8)
+    return Golden(card, tuple(cases), of_float, of_int8)
 
 
 def _first(outputs: Outputs) -> dict[str, Float32]:
@@ -131,13 +189,32 @@ def _png(picture: UInt8) -> bytes:
     return stream.getvalue()
 
 
+def _npy(array: Float32) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def _steps(values: Float32) -> npt.NDArray[np.uint16]:
+    return np.rint(values.astype(np.float64) * _STEPS).astype(np.uint16)
+
+
+def _values(steps: npt.NDArray[np.uint16]) -> Float32:
+    values: Float32 = (steps * np.float64(1 / _STEPS)).astype(np.float32)
+    return values
+
+
+def _masks_as_stored(outputs: Outputs, card: ModelCard) -> Outputs:
+    """The mask as whoever reads `outputs.npz` sees it, so that the second pass's input follows from there."""
+    return {head.name: _values(_steps(outputs[head.name])) for head in card.heads if head.kind == "mask"}
+
+
 def _pack(sides: Mapping[str, Outputs], card: ModelCard) -> bytes:
     arrays: dict[str, npt.NDArray[np.uint16] | Float32] = {}
     for side, outputs in sides.items():
         for head in card.heads:
-            values = outputs[head.name].astype(np.float64)
-            packed = np.rint(values * _STEPS).astype(np.uint16) if head.kind == "mask" else values.astype(np.float32)
-            arrays[f"{side}/{head.name}"] = packed
+            values = outputs[head.name]
+            arrays[f"{side}/{head.name}"] = _steps(values) if head.kind == "mask" else values.astype(np.float32)
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, array in arrays.items():
@@ -156,13 +233,32 @@ def _unpack(path: Path, card: ModelCard, cases: int) -> tuple[Outputs, Outputs]:
                     expected = (cases, 1, card.size, card.size) if head.kind == "mask" else (cases, len(head.labels))
                     if values.shape != expected:
                         raise _broken(path, f"{side}/{head.name} has the shape {values.shape}, not {expected}")
-                    scale = 1 / _STEPS if values.dtype == np.uint16 else 1
-                    outputs[head.name] = (values * np.float64(scale)).astype(np.float32)
+                    stepped = values.dtype == np.uint16
+                    outputs[head.name] = _values(values) if stepped else values.astype(np.float32)
     except FileNotFoundError as error:
         raise _broken(path, "no such file") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _broken(path, f"is damaged: {error}") from error
     return sides["float"], sides["int8"]
+
+
+def _read_metadata(path: Path, cases: Sequence[_Case], card: ModelCard) -> Sequence[Float32] | Sequence[None]:
+    """The stored metadata of every case, None for each where the network takes the image alone."""
+    if card.metadata is None:
+        return [None] * len(cases)
+    untold = [case.name for case in cases if case.metadata is None]
+    if untold:
+        raise _broken(path.parents[1] / "golden.json", f"case {untold[0]} has no metadata, and {card.name} takes some")
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise _broken(path, "no such file") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise _broken(path, f"is damaged: {error}") from error
+    expected = (len(cases), card.metadata.width)
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.float32 or rows.shape != expected:
+        raise _broken(path, f"is not float32 of the shape {expected}, which {card.name} takes")
+    return list(rows)
 
 
 def _read_index(path: Path) -> _Index:
@@ -180,11 +276,22 @@ def _read_index(path: Path) -> _Index:
         raise _broken(path, f"cannot be read as JSON: {error}") from error
 
 
-def _read_png(path: Path) -> UInt8:
+def _read_square(path: Path, size: int) -> UInt8:
+    """Shapes: -> [3, S, S]. Not a photo: what is left of one in a second pass may well be without colour."""
     try:
-        return read_photo(path)
-    except PhotoError as error:
-        raise GraphError(f"golden case: {error}") from error
+        with Image.open(path, formats=("PNG",)) as picture:
+            image = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    except FileNotFoundError as error:
+        raise _broken(path, "no such file") from error
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error) as error:
+        raise _broken(path, f"is damaged: {error}") from error
+    if image.shape != (3, size, size):
+        raise _broken(path, f"has the shape {image.shape}, the network {size}")
+    return np.ascontiguousarray(image)
+
+
+def _equal(one: UInt8 | None, other: UInt8 | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
 
 
 def _broken(path: Path, what: str) -> GraphError:

@@ -1,6 +1,7 @@
 """The journey: Graph → artifact → measurements → verdict → bundle, in one call."""
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from edgeskin.benchmarks.measurements import Measurements
 from edgeskin.benchmarks.report import Report
 from edgeskin.contract import bundle
 from edgeskin.contract.bundle import Bundle
-from edgeskin.data.cases import read_cases
+from edgeskin.contract.model import ModelCard
 from edgeskin.data.duplicates import Progress
+from edgeskin.data.sets import open_like
 from edgeskin.errors import BundleError, DataError, GraphError, TargetError
 from edgeskin.export import evaluate, golden
 from edgeskin.export.evaluate import Say, silent
@@ -109,7 +111,7 @@ def export(
         raise DataError("no bundle is judged on test. Measure it once a release: edgeskin evaluate PATH --split test")
     rules = Gate.find(profile.gate)
     cases = _golden(graph)
-    labelled = None if data is None else read_cases(data)
+    labelled = None if data is None else open_like(data, graph.card.provenance.data)
     if labelled is not None:
         evaluate.cases_of(graph, labelled, profile.split)  # its mistakes now, not after the building
     with files.new_folder(out) as building:
@@ -170,7 +172,7 @@ def _golden(graph: Graph) -> Golden:
     changed = cases.changed_inputs()
     if changed:
         raise GraphError(
-            f"{graph.golden}: {len(changed)} photos become other bytes than their stored inputs "
+            f"{graph.golden}: {len(changed)} photos or their fields become other bytes than their stored inputs "
             f"({', '.join(changed[:5])}). Take a fresh copy of the Graph folder, or export its run again"
         )
     return cases
@@ -192,10 +194,18 @@ def _report(
         gate=profile.gate,
         measurements=measured,
         verdict=verdict,
-        cautions=(*notes, graph.card.intended_use, *graph.card.provenance.notes),
+        cautions=(*notes, *_passes(graph.card), graph.card.intended_use, *graph.card.provenance.notes),
         next_commands=(
             ("Predict", f"edgeskin predict PHOTO --bundle {shlex.quote(str(out))}"),
             ("Benchmark", shlex.join(["edgeskin", "benchmark", str(out)])),
             ("Verify", shlex.join(["edgeskin", "verify", str(out)])),
         ),
     )
+
+
+def _passes(card: ModelCard) -> Iterator[str]:
+    if card.second_pass is not None:
+        yield (
+            f"A photo takes two passes of the network ({', '.join(card.second_pass.heads)} from the second, of the "
+            f"lesion's {card.second_pass.strategy}); the latency of the model is that of one."
+        )

@@ -4,8 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edgeskin.benchmarks import device, evidence, latency, memory, numerics
 from edgeskin.benchmarks.measurements import (
     TO_ARTIFACT,
@@ -136,13 +134,13 @@ class _Speed:
 
 
 def _speed(session: Session, fp32: Session, precision: Precision, cases: Golden, threads: int) -> _Speed:
-    image = np.ascontiguousarray(cases.cases[0].image[None])
+    inputs = cases.cases[0].inputs
 
     def run() -> None:
-        session.run(image)
+        session.run(*inputs)
 
     def baseline() -> None:
-        fp32.run(image)
+        fp32.run(*inputs)
 
     own = latency.measure(run, "quick", f"model {precision}", threads)
     if precision == "fp32":
@@ -169,7 +167,9 @@ def _accuracy(
         return evaluate.measure(graph, session, fp32, labelled, split, progress=progress)
     # Evidence of the data sets it was trained on; where the card names none, of any.
     for dataset in graph.card.provenance.data or (None,):
-        entry = evidence.find(graph.evidence, graph.sha256, evaluate.canonical(split), dataset)
+        entry = evidence.find(
+            graph.evidence, graph.sha256, evaluate.canonical(split), dataset, metadata=evaluate.given(graph.card)
+        )
         if entry is not None:
             return entry.inherited(precision)
     return None

@@ -4,14 +4,14 @@ from collections import Counter
 
 import numpy as np
 import torch
-from torch import fx
+from torch import fx, nn
 from torchao.quantization.pt2e import FakeQuantizeBase
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
 from edgeskin.errors import GraphError
 
 aten = torch.ops.aten
-WEIGHTED = (aten.conv2d.default, aten.linear.default)
+WEIGHTED = (aten.conv2d.default, aten.linear.default, aten.conv_transpose2d.input)
 
 
 def convert(prepared: fx.GraphModule) -> fx.GraphModule:
@@ -23,6 +23,7 @@ def convert(prepared: fx.GraphModule) -> fx.GraphModule:
     was a graph with too few quantize operators.
     """
     expected = Counter(node.target for node in prepared.graph.nodes if node.target in WEIGHTED)
+    untie(prepared)
     converted: fx.GraphModule = convert_pt2e(prepared)
     found = Counter(node.target for node in converted.graph.nodes)
     problems = [
@@ -48,6 +49,40 @@ def convert(prepared: fx.GraphModule) -> fx.GraphModule:
     if problems:
         raise GraphError("the network was not converted as a whole: " + "; ".join(problems))
     return converted
+
+
+def untie(module: fx.GraphModule) -> bool:
+    """Give every layer that runs more than once a weight and a bias for each run; say whether there was one.
+
+    torchao folds batch norm into a stored weight in place: into a shared one as often as it is read. And a bias lies on
+    the grid of its input's scale, which is another one in every run.
+    """
+    readers: dict[str, dict[fx.Node, fx.Node]] = {}
+    for node in module.graph.nodes:
+        if node.target in WEIGHTED:
+            for argument in node.args[1:3]:
+                reader, stored = _stored(node, argument)
+                if stored is not None and isinstance(_attribute(module, stored), nn.Parameter):
+                    readers.setdefault(str(stored.target), {})[reader] = stored
+    for name, found in readers.items():
+        for number, (reader, stored) in enumerate(list(found.items())[1:], 2):
+            owner, _, attribute = name.rpartition(".")
+            copy = nn.Parameter(_attribute(module, stored).detach().clone())
+            module.get_submodule(owner).register_parameter(f"{attribute}_{number}", copy)
+            with module.graph.inserting_before(stored):
+                own = module.graph.get_attr(f"{name}_{number}")
+            own.meta = dict(stored.meta)
+            reader.replace_input_with(stored, own)
+    module.recompile()
+    return any(len(found) > 1 for found in readers.values())
+
+
+def _stored(node: fx.Node, argument: object) -> tuple[fx.Node, fx.Node | None]:
+    """The stored parameter behind an argument, and the node that reads it: the scaling by batch norm, or `node`."""
+    reader = node
+    while isinstance(argument, fx.Node) and argument.op != "get_attr":
+        reader, argument = argument, argument.args[0]
+    return reader, argument if isinstance(argument, fx.Node) else None
 
 
 def _has_integer_weight(node: fx.Node) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from edgeskin.contract.model import HeadSpec
+from edgeskin.export.quantize import untie
 from edgeskin.graph.ir import Network
 from edgeskin.graph.read import read
 from edgeskin.graph.rewrite import normalise, rename, snap_biases
@@ -25,35 +26,43 @@ class _Doored(nn.Module):
         self.network = network
         self.kinds = tuple(head.kind for head in heads)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Shapes: image uint8 (N, 3, S, S) -> one tensor of probabilities a head."""
-        logits = self.network((image.float() - 128) * (1 / 128))
+    def forward(self, image: Tensor, metadata: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Shapes: image uint8 (N, 3, S, S), perhaps metadata (N, M) -> one tensor of probabilities a head."""
+        pixels = (image.float() - 128) * (1 / 128)
+        answers = self.network(pixels) if metadata is None else self.network(pixels, metadata)
         return tuple(
-            torch.softmax(values, 1) if kind == "softmax" else torch.sigmoid(values)
-            for values, kind in zip(logits, self.kinds, strict=True)
+            torch.softmax(logits, 1) if kind == "softmax" else torch.sigmoid(logits)
+            for logits, kind in zip(answers[: len(self.kinds)], self.kinds, strict=True)
         )
 
 
-def trace(network: nn.Module, heads: Sequence[HeadSpec], size: int) -> Network:
+def trace(network: nn.Module, heads: Sequence[HeadSpec], size: int, metadata: int | None = None) -> Network:
     """The network as data: batch symbolic, batch norm folded, biases on their integer grids, stable names.
 
-    network: a float module in eval mode, or a converted one; image (N, 3, size, size) in [−1, 1) -> logits of every
-    head.
+    network: a float module in eval mode, or a converted one; image (N, 3, size, size) in [−1, 1), and metadata
+    (N, metadata) where that is a width -> logits of every head, then whatever only training wants; that is dropped,
+    with all that leads to nothing else.
 
     Raises: GraphError naming the first operator that edgeskin does not export.
     """
-    example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-    batch = torch.export.Dim("N", min=1, max=4096)
+    example: tuple[Tensor, ...] = (torch.zeros(2, 3, size, size, dtype=torch.uint8),)
+    if metadata is not None:
+        example += (torch.zeros(2, metadata),)
+    batch = {0: torch.export.Dim("N", min=1, max=4096)}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         path = Path(folder) / "traced.onnx"
-        program = torch.export.export(_Doored(network, heads), (example,), dynamic_shapes=({0: batch},))
+        program = torch.export.export(_Doored(network, heads), example, dynamic_shapes=(batch,) * len(example))
+        untied = program.module()
+        assert isinstance(untied, fx.GraphModule)
+        if untie(untied):
+            program = torch.export.export(untied, example, dynamic_shapes=(batch,) * len(example))
         torch.onnx.export(
             program,
             (),
             path,
-            input_names=["image"],
+            input_names=["image", "metadata"][: len(example)],
             output_names=[head.name for head in heads],
             opset_version=OPSET,
             dynamo=True,

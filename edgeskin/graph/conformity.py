@@ -66,7 +66,7 @@ def file_findings(model: "onnx.ModelProto") -> Iterator[Finding]:
 
 
 def card_findings(network: Network, card: ModelCard) -> Iterator[Finding]:
-    """Where the model card speaks of another network: outputs, their kinds and order, the side, the float tail."""
+    """Where the model card speaks of another network: outputs, their kinds and order, inputs, the float tail."""
     heads = tuple(head.name for head in card.heads)
     if network.outputs != heads:
         yield Finding(
@@ -84,10 +84,25 @@ def card_findings(network: Network, card: ModelCard) -> Iterator[Finding]:
         wanted = (1, card.size, card.size) if head.kind == "mask" else (len(head.labels),)
         if shape != wanted:
             yield Finding("card-heads", head.name, f"has the shape {shape}, the card says {wanted}")
-    door = network.tensors[network.inputs[0]].shape[1:]
-    if door != (3, card.size, card.size):
-        yield Finding("card-size", network.inputs[0], f"has the shape {door}, the card says size {card.size}")
+    yield from _card_inputs(network, card)
     tail = {node.name for node in lint.float_tail(network)}
     if card.float_tail and not set(card.float_tail) <= tail:
         unknown = ", ".join(sorted(set(card.float_tail) - tail))
         yield Finding("card-float-tail", "model.json", f"names {unknown}, which is not in the float tail")
+
+
+def _card_inputs(network: Network, card: ModelCard) -> Iterator[Finding]:
+    door = network.tensors[network.inputs[0]].shape[1:]
+    if door != (3, card.size, card.size):
+        yield Finding("card-size", network.inputs[0], f"has the shape {door}, the card says size {card.size}")
+    names = ("image",) if card.metadata is None else ("image", "metadata")
+    if network.inputs != names:
+        yield Finding(
+            "card-inputs", "model.json", f"says the inputs {', '.join(names)}; they are {', '.join(network.inputs)}"
+        )
+    elif card.metadata is not None:
+        shape = network.tensors["metadata"].shape[1:]
+        if shape != (card.metadata.width,):
+            yield Finding(
+                "card-inputs", "metadata", f"has the shape {shape}, the card's fields have {card.metadata.width} slots"
+            )

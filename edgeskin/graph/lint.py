@@ -10,15 +10,18 @@ from typing import TypeAlias
 
 import numpy as np
 
+from edgeskin.contract.metadata import METADATA_SCALE
 from edgeskin.errors import ContractError
 from edgeskin.graph.ir import (
     BATCH,
     PIXEL_SCALE,
+    AveragePool,
     Concat,
     Conv,
     ConvTranspose,
     HardSigmoid,
     Linear,
+    Max,
     MaxPool,
     Mean,
     Network,
@@ -35,7 +38,7 @@ from edgeskin.graph.ir import (
 )
 from edgeskin.graph.rewrite import INT32, WEIGHTED, bias_integers, node_grid
 
-SHARING = (Concat, Resize, MaxPool, Reshape, Pad, Slice)
+SHARING = (Concat, Resize, Max, MaxPool, Reshape, Pad, Slice)
 """Operators that only move or select values: what comes out has the scale of what went in."""
 
 
@@ -132,6 +135,10 @@ def _input_door(subject: Subject) -> Iterator[Finding]:
     readers = network.consumers(name)
     if len(readers) != 1 or not isinstance(readers[0].operator, Pixels):
         yield Finding("input-door", name, "must enter as uint8 through cast, −128, ×1/128 and nothing else")
+    for second in network.inputs[1:]:
+        shape = network.tensors[second].shape
+        if (second, len(shape)) != ("metadata", 2):
+            yield Finding("input-door", second, f"is {shape}; beside the image there is only metadata, [N, M]")
 
 
 def _batch_symbolic(subject: Subject) -> Iterator[Finding]:
@@ -179,11 +186,15 @@ def _float_only(subject: Subject) -> Iterator[Finding]:
 # --- rules for int8.onnx ---
 
 
-def _pixel_scale(subject: Subject) -> Iterator[Finding]:
+def _input_scales(subject: Subject) -> Iterator[Finding]:
     for node in subject.network.nodes:
         quantization = subject.network.result(node).quantization
         if isinstance(node.operator, Pixels) and not _has_scale(quantization, PIXEL_SCALE):
             yield Finding("input-door", node.name, f"has {_words(quantization)}; pixels are quantized at exactly 1/128")
+    for name in subject.network.inputs[1:]:
+        quantization = subject.network.tensors[name].quantization
+        if quantization is not None and not _has_scale(quantization, METADATA_SCALE):
+            yield Finding("input-door", name, f"has {_words(quantization)}; metadata is quantized at exactly 1/64")
 
 
 def _activation_scale_missing(subject: Subject) -> Iterator[Finding]:
@@ -258,10 +269,17 @@ def _shared_scale(subject: Subject) -> Iterator[Finding]:
 
 
 def _mean_own_scale(subject: Subject) -> Iterator[Finding]:
+    """Unless a concatenation reads it: with the maximum of the same map, a mean has to share the scale of both."""
     network = subject.network
     for node in subject.integer_nodes():
         result = network.result(node).quantization
-        if isinstance(node.operator, Mean) and result is not None and result == network.operands(node)[0].quantization:
+        joined = any(isinstance(reader.operator, Concat) for reader in network.consumers(node.output))
+        if (
+            isinstance(node.operator, (Mean, AveragePool))
+            and not joined
+            and result is not None
+            and result == network.operands(node)[0].quantization
+        ):
             yield Finding("mean-own-scale", node.name, f"has {_words(result)} of its input; a mean needs its own")
 
 
@@ -359,7 +377,7 @@ COMMON: Mapping[str, Rule] = {
 }
 
 INTEGER: Mapping[str, Rule] = {
-    "pixel-scale": _pixel_scale,
+    "input-scales": _input_scales,
     "activation-scale-missing": _activation_scale_missing,
     "logits-quantized": _logits_quantized,
     "gate-scale": _gate_scale,

@@ -6,7 +6,7 @@ tensors, activations fused into the operator before them, padding inside the con
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +27,8 @@ from edgeskin.graph.ir import (
     Pad,
     Quantization,
     Requantize,
+    Sigmoid,
+    Softmax,
     Tensor,
 )
 
@@ -41,7 +43,7 @@ INT32 = np.iinfo(np.int32)
 
 def normalise(network: Network) -> Network:
     """The same function in normal form; idempotent, exact on the quantized values."""
-    for rewrite in (_settle_quantization, _fuse_bias, _fuse_activations, _fuse_hard_swish, _absorb_padding):
+    for rewrite in (_part_tails, _settle_quantization, _fuse_bias, _fuse_activations, _fuse_hard_swish, _absorb_padding):
         network = rewrite(network)
     return network
 
@@ -71,6 +73,25 @@ def _until_stable(step: Callable[[Network], Network | None], network: Network) -
     while (found := step(network)) is not None:
         network = found
     return network
+
+
+def _part_tails(network: Network) -> Network:
+    """A sigmoid or softmax that is an output and is read inside too -> one for each.
+
+    An exporter joins what computes the same; but the output's stays float, and the gate inside has a scale.
+    """
+    nodes: list[Node] = []
+    renamed: dict[str, str] = {}
+    inner: list[Tensor] = []
+    for node in network.nodes:
+        nodes.append(node)
+        output = node.output
+        if output in network.outputs and isinstance(node.operator, (Sigmoid, Softmax)) and network.consumers(output):
+            name = next(name for name in _numbered(f"{output}_inside") if name not in network.tensors)
+            nodes.append(replace(node, name=f"{node.name}_inside", output=name))
+            inner.append(replace(network.tensors[output], name=name))
+            renamed[output] = name
+    return _rebuild(network, nodes, renamed=renamed, changed=inner) if renamed else network
 
 
 def _settle_quantization(network: Network) -> Network:
@@ -319,21 +340,25 @@ _ROLES = dict.fromkeys(WEIGHTED, ("input", "weight", "bias"))
 
 def _unique(name: str, taken: set[str]) -> str:
     """`name`, or `name_2` and so on; the answer is taken from then on."""
-    candidates = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
-    chosen = next(candidate for candidate in candidates if candidate not in taken)
+    chosen = next(candidate for candidate in _numbered(name) if candidate not in taken)
     taken.add(chosen)
     return chosen
+
+
+def _numbered(name: str) -> Iterator[str]:
+    return (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
 
 
 def _module_names(network: Network) -> dict[str, str]:
     """Node name -> the module path in its bias's name, without what all paths begin with (`network.`).
 
-    torch calls a bias `<module>.bias`, or `<module>.weight_bias` where batch norm was folded into a layer without one.
+    torch calls a bias `<module>.bias`, or `<module>.weight_bias` where batch norm was folded into a layer without one;
+    `<module>.bias_2` and `<module>.weight_2_bias` belong to the second run of a layer.
     """
     paths: dict[str, str] = {}
     for node in network.nodes:
         if isinstance(node.operator, WEIGHTED) and len(node.inputs) > 2:
-            path = re.sub(r"\.(weight_)?bias(_\d+)?$", "", node.inputs[2])
+            path = re.sub(r"\.(weight_(\d+_)?)?bias(_\d+)?$", "", node.inputs[2])
             if path != node.inputs[2]:
                 paths[node.name] = path
     parents = [path.split(".")[:-1] for path in paths.values()]

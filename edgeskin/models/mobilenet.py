@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from edgeskin.models.blocks import ConvNormAct, Padding
+from edgeskin.models.blocks import ConvNormAct, InvertedResidual, Padding, Variant, scaled
+from edgeskin.models.spec import EncoderName
 
 
 class Stage(NamedTuple):
@@ -29,44 +30,20 @@ LEVEL_ENDS = (0, 1, 2, 4)
 """The stages whose output is the last at strides 2, 4, 8 and 16."""
 
 
-def scaled(channels: int, width: float) -> int:
-    """Channels at a width multiplier: a multiple of 8, never below 8 nor more than 10 % under the exact product."""
-    exact = channels * width
-    rounded = max(8, int(exact + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * exact else rounded + 8
-
-
-class InvertedResidual(nn.Module):
-    """Expand 1×1, depthwise 3×3, project 1×1 without activation; the input is added where the shape allows.
-
-    Shapes: (N, inputs, H, W) -> (N, outputs, H/stride, W/stride).
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, padding: Padding) -> None:
-        super().__init__()
-        hidden = inputs * expansion
-        layers = [ConvNormAct(inputs, hidden)] if expansion > 1 else []
-        layers += [
-            ConvNormAct(hidden, hidden, 3, stride=stride, groups=hidden, padding=padding),
-            ConvNormAct(hidden, outputs, activation=False),
-        ]
-        self.layers = nn.Sequential(*layers)
-        self.residual = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
-        y: Tensor = self.layers(x)
-        return x + y if self.residual else y
-
-
 class MobileNetV2(nn.Module):
-    """The encoder: (N, 3, S, S) -> five feature maps at strides 2, 4, 8, 16 and 32.
+    """The encoder: (N, 3, S, S) -> five feature maps at strides 2, 4, 8, 16 and 32, every activation ReLU6.
 
     channels: of those five maps; the last is the 1280-channel layer that ImageNet's classifier read.
+
+    Sums are where width 1.0 has them, within a stage. Below 0.28 rounding makes the stem and the first stage equally
+    wide; a sum there would make a network of which no wider one holds the weights.
     """
 
     def __init__(self, width: float = 1.0, padding: Padding = "end") -> None:
         super().__init__()
+        self.name: EncoderName = "mobilenet_v2"
+        self.padding: Padding = padding
+        self.activation: Variant = "native"
         inputs = scaled(32, width)
         self.stem = ConvNormAct(3, inputs, 3, stride=2, padding=padding)
         self.stages = nn.ModuleList()
@@ -76,7 +53,14 @@ class MobileNetV2(nn.Module):
             blocks = []
             for repeat in range(stage.repeats):
                 blocks.append(
-                    InvertedResidual(inputs, outputs, stage.stride if repeat == 0 else 1, stage.expansion, padding)
+                    InvertedResidual(
+                        inputs,
+                        inputs * stage.expansion,
+                        outputs,
+                        residual=repeat > 0,
+                        stride=stage.stride if repeat == 0 else 1,
+                        padding=padding,
+                    )
                 )
                 inputs = outputs
             self.stages.append(nn.Sequential(*blocks))
@@ -84,7 +68,7 @@ class MobileNetV2(nn.Module):
                 levels.append(outputs)
         last = scaled(1280, max(1.0, width))
         self.last = ConvNormAct(inputs, last)
-        self.channels = (*levels, last)
+        self.channels = (levels[0], levels[1], levels[2], levels[3], last)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Encode an image in [−1, 1)."""
@@ -99,3 +83,7 @@ class MobileNetV2(nn.Module):
     def convolutions(self) -> list[ConvNormAct]:
         """Every convolution in the order in which it runs: the order of ImageNet weight files."""
         return [module for module in self.modules() if isinstance(module, ConvNormAct)]
+
+    def blocks(self) -> list[InvertedResidual]:
+        """Every block in the order in which it runs."""
+        return [module for module in self.modules() if isinstance(module, InvertedResidual)]

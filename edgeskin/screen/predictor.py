@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,11 @@ from pathlib import Path
 from edgeskin import files, targets
 from edgeskin.benchmarks.device import usable_cores
 from edgeskin.contract.findings import Failure, Findings, decode
-from edgeskin.contract.image import Letterbox, letterbox, read_photo
+from edgeskin.contract.image import Letterbox, read_photo
+from edgeskin.contract.metadata import Values
 from edgeskin.contract.model import ModelCard
+from edgeskin.contract.preprocess import network_input
+from edgeskin.contract.second_pass import look
 from edgeskin.errors import EdgeskinError, PhotoError
 from edgeskin.screen import overlay
 from edgeskin.screen.runnable import runnable
@@ -27,10 +30,15 @@ _AHEAD = 4
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """A photo ready for the network. backdrop: the photo for the overlay, None where none is wanted."""
+    """A photo ready for the network. backdrop: the photo for the overlay, None where none is wanted.
+
+    values, metadata: what is known beside the photo, and that as the network's input.
+    """
 
     file: Path
     image: UInt8
+    values: Values
+    metadata: Float32 | None
     box: Letterbox
     backdrop: UInt8 | None
 
@@ -71,25 +79,35 @@ class Predictor:
         return self.network_seconds / self.total_seconds if self.total_seconds else 0.0
 
     def predict(
-        self, photos: Sequence[Path], *, masks: Path | None = None, overlays: Path | None = None
+        self,
+        photos: Sequence[Path],
+        *,
+        metadata: Mapping[Path, Values] | None = None,
+        masks: Path | None = None,
+        overlays: Path | None = None,
     ) -> Iterator[Findings | Failure]:
         """Screen photos, one answer each, in their order; a photo that cannot be screened gives a Failure.
 
-        masks: folder for `<stem>.png`, 0 or 255, the photo's own size. overlays: folder for `<stem>.jpg`, the photo
-        with the lesion's outline. Both replace older files of that name.
+        metadata: what is known beside a photo, by its path, for a network that takes it (`screen.metadata.read`); of
+        all other photos nothing is. masks: folder for `<stem>.png`, 0 or 255, the photo's own size. overlays: folder
+        for `<stem>.jpg`, the photo with the lesion's outline. Both replace older files of that name.
 
         Raises: EdgeskinError, before any photo is read, where outputs would overwrite each other or lie among the
-        photos, or the network draws no mask; later where an output cannot be written.
+        photos, or the network draws no mask, takes no metadata or does not know such a value; later where an output
+        cannot be written.
         """
+        told = metadata or {}
+        for values in told.values():
+            self._encoded(values)
         wanted = [folder for folder in (masks, overlays) if folder is not None]
         if wanted and self.card.mask is None:
             raise EdgeskinError(f"{self.card.name} draws no mask; ask for neither masks nor overlays")
         if wanted:
             _refuse_collisions(photos, wanted)
-        return self._stream(photos, masks, overlays)
+        return self._stream(photos, told, masks, overlays)
 
     def _stream(
-        self, photos: Sequence[Path], masks: Path | None, overlays: Path | None
+        self, photos: Sequence[Path], told: Mapping[Path, Values], masks: Path | None, overlays: Path | None
     ) -> Iterator[Findings | Failure]:
         begin = time.perf_counter()
         waiting: deque[Future[_Prepared | Failure]] = deque()
@@ -100,7 +118,9 @@ class Predictor:
         def prepare_next() -> None:
             photo = next(remaining, None)
             if photo is not None:
-                waiting.append(pool.submit(_prepare, photo, self.card.size, overlays is not None))
+                values = told.get(photo, {})
+                encoded = self._encoded(values)
+                waiting.append(pool.submit(_prepare, photo, self.card, values, encoded, overlays is not None))
 
         try:
             for _ in range(_AHEAD):
@@ -108,7 +128,7 @@ class Predictor:
             while waiting:
                 prepared = waiting.popleft().result()
                 prepare_next()
-                outputs = {} if isinstance(prepared, Failure) else self._run(prepared.image)
+                outputs = {} if isinstance(prepared, Failure) else self._run(prepared)
                 finishing.append(pool.submit(_answer, prepared, outputs, self.card, masks, overlays))
                 while finishing and (finishing[0].done() or len(finishing) > _AHEAD):
                     yield finishing.popleft().result()
@@ -118,12 +138,25 @@ class Predictor:
             pool.shutdown(wait=True, cancel_futures=True)
             self.total_seconds += time.perf_counter() - begin
 
-    def _run(self, image: UInt8) -> dict[str, Float32]:
-        """Shapes: image [3, S, S] -> outputs of one photo, by head."""
-        begin = time.perf_counter()
-        outputs = self._session.run(image[None])
-        self.network_seconds += time.perf_counter() - begin
+    def _encoded(self, values: Values) -> Float32 | None:
+        """Shapes: -> [1, M]; None for a network that takes the photo alone. Raises: EdgeskinError as `predict`."""
+        if self.card.metadata is not None:
+            return self.card.metadata.encode(values)[None]
+        if values:
+            raise EdgeskinError(f"{self.card.name} takes no metadata; give it photos alone")
+        return None
+
+    def _run(self, prepared: _Prepared) -> dict[str, Float32]:
+        """The outputs of one photo, by head."""
+        outputs = look(self._pass, self.card, prepared.box, prepared.image[None], prepared.metadata)
         return {name: values[0] for name, values in outputs.items()}
+
+    def _pass(self, image: UInt8, metadata: Float32 | None) -> Mapping[str, Float32]:
+        """One run of the network, timed."""
+        begin = time.perf_counter()
+        outputs = self._session.run(image, metadata)
+        self.network_seconds += time.perf_counter() - begin
+        return outputs
 
 
 def photos_in(paths: Sequence[Path]) -> tuple[Path, ...]:
@@ -146,13 +179,15 @@ def photos_in(paths: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _prepare(file: Path, size: int, with_backdrop: bool) -> _Prepared | Failure:
+def _prepare(
+    file: Path, card: ModelCard, values: Values, metadata: Float32 | None, with_backdrop: bool
+) -> _Prepared | Failure:
     try:
         photo = read_photo(file)
     except PhotoError as error:
         return Failure.of(str(file), error)
-    image, box = letterbox(photo, size)
-    return _Prepared(file, image, box, overlay.backdrop(photo) if with_backdrop else None)
+    image, box = network_input(photo, card.size, card.preprocessing)
+    return _Prepared(file, image, values, metadata, box, overlay.backdrop(photo) if with_backdrop else None)
 
 
 def _answer(
@@ -164,7 +199,7 @@ def _answer(
 ) -> Findings | Failure:
     if isinstance(prepared, Failure):
         return prepared
-    findings, mask = decode(outputs, card, prepared.box, str(prepared.file))
+    findings, mask = decode(outputs, card, prepared.box, str(prepared.file), prepared.values)
     if mask is not None and masks is not None:
         files.write_bytes(masks / f"{prepared.file.stem}.png", overlay.mask_png(mask))
     if mask is not None and overlays is not None and prepared.backdrop is not None:

@@ -47,8 +47,17 @@ class Placement:
 class Session(Protocol):
     """An artifact that can be run on this machine."""
 
-    def run(self, image: UInt8) -> Mapping[str, Float32]:
-        """Shapes: image uint8 [N, 3, S, S] -> a mask output [N, 1, S, S], any other [N, labels]; probabilities."""
+    @property
+    def metadata_width(self) -> int | None:
+        """M of the input `metadata`, read from the artifact; None where the network takes the image alone."""
+        ...
+
+    def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
+        """Shapes: image uint8 [N, 3, S, S], metadata float32 [N, M] exactly where the network takes it -> a mask output
+        [N, 1, S, S], any other [N, labels]; probabilities.
+
+        Raises: TargetError for an input of another shape or type, for metadata that is missing or not taken.
+        """
         ...
 
     def placement(self) -> Placement:

@@ -43,8 +43,9 @@ class Stored(Frozen):
 class RunRecord(Frozen):
     """The contents of run.json.
 
-    recipe: with all overrides applied. train_ids, select_ids: image ids, sorted. best: one a phase. state: where to go
-    on. thresholds: of sigmoid heads, chosen on `select` at the end. versions: of what decides the arithmetic.
+    recipe: with all overrides applied. train_ids, select_ids, held_out_ids (the fold a cross-validation keeps): image
+    ids, sorted. best: one a phase. state: where to go on. phases_done: trained to their end. thresholds: of sigmoid
+    heads, chosen on `select` at the end. versions: of what decides the arithmetic.
     """
 
     format: Literal[1] = 1
@@ -54,12 +55,14 @@ class RunRecord(Frozen):
     dataset: str
     train_ids: tuple[str, ...]
     select_ids: tuple[str, ...]
+    held_out_ids: tuple[str, ...] = ()
     versions: dict[str, str]
     device: str
     threads: int
     changes: tuple[str, ...] = ()
     best: dict[PhaseName, Stored] = Field(default_factory=dict)
     state: Stored | None = None
+    phases_done: tuple[PhaseName, ...] = ()
     thresholds: dict[str, float] = Field(default_factory=dict)
     finished: bool = False
 

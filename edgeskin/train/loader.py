@@ -1,10 +1,10 @@
 """Batches: decoded once, augmented ahead of the network, the same on every run with the same seed."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,64 +12,110 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edgeskin.contract.image import letterbox
 from edgeskin.contract.model import HeadSpec
+from edgeskin.contract.preprocess import Preprocessing, ZScore, apply, network_input
+from edgeskin.contract.region import SecondPass
 from edgeskin.data.cases import Case, read_image, read_mask
-from edgeskin.data.labels import Truth, truth
+from edgeskin.data.labels import MISSING, Truth
 from edgeskin.train.augment import UInt8, augment
+from edgeskin.train.clinical import ClinicalFields, Shown
 from edgeskin.train.recipe import Augmentation
+from edgeskin.train.sampling import Order, occurrences
+from edgeskin.train.second_view import as_second_pass
+from edgeskin.train.standardise import z_score
 
 CACHE_OVER_SIZE = 4 / 3
 """Images are cached with their longer side at most this many times the network's, room for zooming in."""
 AHEAD = 3
 """Batches prepared while the network works."""
 
-View: TypeAlias = tuple[UInt8, UInt8]
-"""What the network sees of one case: image [S, S, 3] and mask [S, S] of 0 and 1."""
+SHARE_OF_FIRST_PASSES = 0.5
+"""Of the views of a case with a mask, where a second pass is declared; the others are views of that second pass."""
+
+
+class View(NamedTuple):
+    """What the network sees of one case: image [S, S, 3] and mask [S, S] of 0 and 1; whether of a second pass.
+
+    A second pass teaches no mask, and only the heads that it answers.
+    """
+
+    image: UInt8
+    mask: UInt8
+    second: bool = False
 
 
 class Batch(NamedTuple):
     """One step's tensors.
 
     Shapes: image (N, 3, S, S) float32 in [−1, 1); mask (N, 1, S, S) of 0 and 1, has_mask (N,) of 0 and 1;
-    labels: head name -> (N,) int64, −1 where missing.
+    labels: head name -> (N,) int64, −1 where missing. Where the network takes clinical fields: metadata (N, M) as it is
+    given, complete (N, M) as the table has it, hidden (N, M) 1 on slots that were hidden though they are known.
     """
 
     image: Tensor
     mask: Tensor
     has_mask: Tensor
     labels: dict[str, Tensor]
+    metadata: Tensor | None = None
+    complete: Tensor | None = None
+    hidden: Tensor | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the network is called with."""
+        return (self.image,) if self.metadata is None else (self.image, self.metadata)
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
+        fields = (None if value is None else value.to(device) for value in (self.metadata, self.complete, self.hidden))
         return Batch(
             self.image.to(device),
             self.mask.to(device),
             self.has_mask.to(device),
             {name: label.to(device) for name, label in self.labels.items()},
+            *fields,
         )
+
+
+@dataclass(frozen=True)
+class Showing:
+    """How the network is shown a photo: the side of its square input, declared preprocessing, a second pass."""
+
+    size: int
+    preprocessing: Preprocessing = ()
+    second_pass: SecondPass | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Decoded cases: images [h, w, 3], masks [h, w] (None where there is none), and the truth of every other head."""
+    """Decoded cases: images [h, w, 3], masks [h, w] (None where there is none), the truth of every other head, fields.
+
+    Images are as they were photographed; preprocessing is applied as they are shown.
+    """
 
     images: tuple[UInt8, ...]
     masks: tuple[UInt8 | None, ...]
     labels: dict[str, Truth]
-    size: int
+    showing: Showing
+    fields: ClinicalFields | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
 
-def decode(cases: Sequence[Case], heads: Sequence[HeadSpec], size: int) -> Samples:
+def decode(
+    cases: Sequence[Case],
+    heads: Sequence[HeadSpec],
+    showing: Showing,
+    labels: Mapping[str, Truth],
+    fields: ClinicalFields | None = None,
+) -> Samples:
     """Read every image and mask once and keep them, reduced where they are much larger than the network's input.
 
-    Raises: DataError that names the file or the cell.
+    labels: of every head but the mask. Raises: DataError that names the file.
     """
     with_masks = any(head.kind == "mask" for head in heads)
-    longest = round(size * CACHE_OVER_SIZE)
+    longest = round(showing.size * CACHE_OVER_SIZE)
 
     def one(case: Case) -> tuple[UInt8, UInt8 | None]:
         image = read_image(case)
@@ -83,41 +129,68 @@ def decode(cases: Sequence[Case], heads: Sequence[HeadSpec], size: int) -> Sampl
 
     with ThreadPoolExecutor() as pool:
         decoded = list(pool.map(one, cases))
-    labels = {head.name: truth(cases, head, head.name) for head in heads if head.kind != "mask"}
-    return Samples(tuple(image for image, _ in decoded), tuple(mask for _, mask in decoded), labels, size)
+    images, masks = tuple(image for image, _ in decoded), tuple(mask for _, mask in decoded)
+    return Samples(images, masks, dict(labels), showing, fields)
 
 
-def _batch(samples: Samples, index: npt.NDArray[np.int64], views: Sequence[View]) -> Batch:
-    pixels = torch.from_numpy(np.stack([image for image, _ in views]))
-    masks = torch.from_numpy(np.stack([mask for _, mask in views]))
-    present = torch.tensor([float(samples.masks[i] is not None) for i in index])
+def _batch(samples: Samples, index: npt.NDArray[np.int64], views: Sequence[View], shown: Shown | None) -> Batch:
+    pixels = torch.from_numpy(np.stack([view.image for view in views]))
+    masks = torch.from_numpy(np.stack([view.mask for view in views]))
+    second = np.array([view.second for view in views])
+    present = torch.tensor([samples.masks[i] is not None for i in index]) & ~torch.from_numpy(second)
     # Augmented pixels are interleaved: permuted they are channels-last, the layout in which a CPU trains 1.4× as fast.
     image = (pixels.permute(0, 3, 1, 2).float() - 128) / 128
-    labels = {name: torch.from_numpy(answers[index]) for name, answers in samples.labels.items()}
-    return Batch(image, masks[:, None].float(), present, labels)
+    if any(isinstance(step, ZScore) for step in samples.showing.preprocessing):
+        image = z_score(image)
+    labels = {}
+    for name, answers in samples.labels.items():
+        unseen = second & (samples.showing.second_pass is not None and name not in samples.showing.second_pass.heads)
+        labels[name] = torch.from_numpy(np.where(unseen, MISSING, answers[index]))
+    fields = (None, None, None) if shown is None else tuple(torch.from_numpy(values) for values in shown)
+    return Batch(image, masks[:, None].float(), present.float(), labels, *fields)
 
 
-def training_batches(samples: Samples, settings: Augmentation, batch: int, seed: Sequence[int]) -> Iterator[Batch]:
+def training_batches(
+    samples: Samples, settings: Augmentation, batch: int, seed: Sequence[int], order: Order | None = None
+) -> Iterator[Batch]:
     """One epoch of augmented batches in a shuffled order; a last batch of fewer than `batch` is left out.
 
-    seed: numbers that name the epoch (recipe seed, phase, epoch). Each image's view depends on them and on its place
-    alone, so an epoch that is resumed sees the same pixels.
+    seed: numbers that name the epoch (recipe seed, phase, epoch). Each image's view depends on them, on its place, and
+    on how often it was shown in the epoch alone, so an epoch that is resumed sees the same pixels. order: of
+    `sampling.epoch_order`; without it every case once.
     """
-    order = np.random.default_rng([*seed, 0]).permutation(len(samples))
-    batches = [order[start : start + batch] for start in range(0, len(order) - batch + 1, batch)]
+    if order is None:
+        order = np.random.default_rng([*seed, 0]).permutation(len(samples))
+    turns = occurrences(order)
+    batches = [np.arange(start, start + batch) for start in range(0, len(order) - batch + 1, batch)]
 
-    def view(case: int) -> View:
-        image, mask = samples.images[case], samples.masks[case]
+    def random_of(purpose: int, place: int) -> np.random.Generator:
+        turn = int(turns[place])
+        return np.random.default_rng([*seed, purpose, int(order[place]), *([turn] if turn else [])])
+
+    showing = samples.showing
+
+    def view(place: int) -> View:
+        case = int(order[place])
+        image, mask = apply(showing.preprocessing, samples.images[case]), samples.masks[case]
         empty = np.zeros(image.shape[:2], np.uint8) if mask is None else mask
-        return augment(image, empty, settings, samples.size, np.random.default_rng([*seed, 1, case]))
+        random = random_of(1, place)
+        image, square = augment(image, empty, settings, showing.size, random)
+        if showing.second_pass is None or mask is None or random.random() < SHARE_OF_FIRST_PASSES:
+            return View(image, square)
+        return View(*as_second_pass(image, square, showing.second_pass, random), second=True)
 
-    def draw(index: npt.NDArray[np.int64]) -> Batch:
-        return _batch(samples, index, [view(int(case)) for case in index])
+    def draw(places: npt.NDArray[np.int64]) -> Batch:
+        index = order[places]
+        shown = None
+        if samples.fields is not None:
+            shown = samples.fields.draw(index, [random_of(2, int(place)) for place in places])
+        return _batch(samples, index, [view(int(place)) for place in places], shown)
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting: deque[Future[Batch]] = deque()
-        for index in batches:
-            waiting.append(pool.submit(draw, index))
+        for places in batches:
+            waiting.append(pool.submit(draw, places))
             if len(waiting) > AHEAD:
                 yield waiting.popleft().result()
         while waiting:
@@ -128,14 +201,16 @@ def plain_batches(samples: Samples, batch: int) -> Iterator[Batch]:
     """Every case once, in order, letterboxed exactly as at inference; the last batch may be smaller."""
     for start in range(0, len(samples), batch):
         index = np.arange(start, min(start + batch, len(samples)))
-        yield _batch(samples, index, [_letterboxed(samples, int(i)) for i in index])
+        shown = None if samples.fields is None else samples.fields.whole(index)
+        yield _batch(samples, index, [_letterboxed(samples, int(i)) for i in index], shown)
 
 
 def _letterboxed(samples: Samples, case: int) -> View:
-    planar, box = letterbox(samples.images[case], samples.size)
+    size = samples.showing.size
+    planar, box = network_input(samples.images[case], size, samples.showing.preprocessing)
     mask = samples.masks[case]
-    square = np.zeros((samples.size, samples.size), np.uint8)
+    square = np.zeros((size, size), np.uint8)
     if mask is not None:
         content = cv2.resize(mask, (box.width, box.height), interpolation=cv2.INTER_NEAREST)
         square[box.top : box.top + box.height, box.left : box.left + box.width] = content
-    return planar.transpose(1, 2, 0), square
+    return View(planar.transpose(1, 2, 0), square)

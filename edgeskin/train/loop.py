@@ -1,70 +1,75 @@
 """Training a recipe: the float phase, then the quantization-aware phase from its best epoch, then the thresholds."""
 
+import itertools
 import platform
-from dataclasses import dataclass
-from hashlib import sha256
+from collections.abc import Callable, Sequence
 from importlib import metadata
-from pathlib import Path
+from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgeskin.contract.model import HeadSpec
-from edgeskin.data.cases import Case, data_list_sha256, read_cases, read_exclude
-from edgeskin.data.labels import demand_every_class
-from edgeskin.data.splits import carve_select
-from edgeskin.errors import DataError, RecipeError, RunError
-from edgeskin.models.mobilenet import MobileNetV2
-from edgeskin.models.start import load_folded, load_torchvision
-from edgeskin.train import qat, score
-from edgeskin.train.balance import balanced_weights
+from edgeskin.errors import RunError
+from edgeskin.models.start import start_encoder
+from edgeskin.train import score
+from edgeskin.train.balance import balance_for, balanced_weights
 from edgeskin.train.checkpoint import PhaseName, RunRecord, load, read_run, store, write_run
-from edgeskin.train.loader import Samples, decode, plain_batches, training_batches
+from edgeskin.train.distill import Teacher, teacher_for
+from edgeskin.train.loader import Samples, Showing, decode, plain_batches, training_batches
 from edgeskin.train.log import Logs, Progress
 from edgeskin.train.mode import FloatMode, Mode, QatMode
-from edgeskin.train.networks import build_network, prepared_network, trained_network
-from edgeskin.train.phase import Trainer, objective_for
+from edgeskin.train.networks import build_network, materialise, prepared_network, trained_network
+from edgeskin.train.objective import objective_for
+from edgeskin.train.phase import Trainer
+from edgeskin.train.plan import Places, Plan, plan
 from edgeskin.train.recipe import Phase, Recipe
+from edgeskin.train.sampling import Order, epoch_order
 
-IMAGENET = "mobilenet_v2_1.0_imagenet.npz"
+__all__ = ["OnEpoch", "Places", "train"]
+
 STATISTICS_BATCHES = 4
 SEED_OF: dict[PhaseName, int] = {"float": 1, "qat": 2}
 
-
-@dataclass(frozen=True)
-class Places:
-    """Where things are: the recipe file (for its exclude list), the data folder, the run folder, ImageNet weights."""
-
-    recipe: Path
-    data: Path
-    run: Path
-    weights: Path | None
+OnEpoch: TypeAlias = Callable[[PhaseName, int, float], None]
+"""Told after every epoch: the phase, how many of its epochs are done, the score on `select`."""
 
 
-def train(recipe: Recipe, places: Places, *, resume: bool, device: str | None = None) -> RunRecord:
+def train(
+    recipe: Recipe,
+    places: Places,
+    *,
+    resume: bool,
+    device: str | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> RunRecord:
     """Train a recipe to its end, or go on where an interrupted run stopped.
 
-    device: `cpu`, `cuda`, or None for a GPU where there is one. Progress goes to stderr.
+    device: `cpu`, `cuda`, or None for a GPU where there is one. Progress goes to stderr. on_epoch: may raise, to give
+    the run up; what it holds by then stays.
 
     Raises: DataError, RecipeError, or RunError where the run folder holds another recipe's run, or a run though
     `resume` is not asked for. KeyboardInterrupt passes through; the run then holds every finished epoch.
     """
     chosen = _device(device)
-    train_cases, select_cases, dataset = choose_cases(recipe, places)
+    planned = plan(recipe, places)
     heads = recipe.head_specs()
-    record = _open_run(recipe, places, train_cases, select_cases, dataset, chosen, resume)
+    record = _open_run(recipe, places, planned, chosen, resume)
     if record.finished:
         return record
+    teacher = teacher_for(recipe, chosen)
     with Progress(recipe) as progress:
         for change in record.changes:
             progress.say(f"warning: resumed {change}; this is not exactly the uninterrupted run")
+        for note in planned.notes:
+            progress.say(note)
         progress.say("decoding images")
-        samples = decode(train_cases, heads, recipe.network.size)
-        select = decode(select_cases, heads, recipe.network.size)
-        for part, name in ((samples, "train"), (select, "select")):
-            _demand_labels(part, heads, name)
-        _demand_batches(recipe, len(samples))
-        session = _Session(recipe, places, heads, samples, select, chosen, progress, record)
+        showing = Showing(recipe.network.size, recipe.preprocessing, recipe.second_pass)
+        samples, select = (
+            decode(part.cases, heads, showing, part.labels, part.fields) for part in (planned.train, planned.select)
+        )
+        session = _Session(recipe, places, samples, select, chosen, progress, record, teacher, on_epoch)
         session.float_phase()
         session.qat_phase()
         return session.finish()
@@ -79,53 +84,9 @@ def _device(word: str | None) -> torch.device:
     return torch.device(word or ("cuda" if gpu else "cpu"))
 
 
-def _demand_labels(samples: Samples, heads: tuple[HeadSpec, ...], split: str) -> None:
-    """Every head must have something to learn and to be measured by, or a figure would be undefined."""
-    for head in heads:
-        if head.kind != "mask":
-            demand_every_class(samples.labels[head.name], head, head.name, split)
-        elif all(mask is None for mask in samples.masks):
-            raise DataError(f"head {head.name}: no image of {split} has a mask. Add masks/, or take the head out")
-
-
-def _demand_batches(recipe: Recipe, cases: int) -> None:
-    problems = [
-        f"{key}.batch is {phase.batch}, more than the {cases} images trained on"
-        for key, phase in (("float", recipe.float_phase), ("qat", recipe.qat))
-        if phase.batch > cases
-    ]
-    if problems:
-        raise RecipeError(recipe.name, problems)
-
-
-def choose_cases(recipe: Recipe, places: Places) -> tuple[tuple[Case, ...], tuple[Case, ...], str]:
-    """The cases trained on, those that choose epochs and thresholds, and the data set's name."""
-    exclude = frozenset[str]()
-    if recipe.data.exclude is not None:
-        exclude = read_exclude(places.recipe.parent / recipe.data.exclude)
-    cases = read_cases(places.data, exclude)
-    if cases.layout.name != recipe.data.dataset:
-        raise DataError(
-            f"{places.data}: has the layout of {cases.layout.name}, the recipe is for {recipe.data.dataset}. "
-            "Give the recipe's data folder with --data"
-        )
-    heads = recipe.head_specs()
-    candidates = cases.split("train")
-    stratify = next((head.name for head in heads if head.kind == "softmax"), None)
-    chosen, select = carve_select(candidates, recipe.data.select, seed=recipe.seed, stratify=stratify)
-    return chosen, select, cases.layout.name
-
-
-def _open_run(
-    recipe: Recipe,
-    places: Places,
-    train_cases: tuple[Case, ...],
-    select_cases: tuple[Case, ...],
-    dataset: str,
-    device: torch.device,
-    resume: bool,
-) -> RunRecord:
-    identity = sha256(recipe.model_dump_json(by_alias=True).encode()).hexdigest()
+def _open_run(recipe: Recipe, places: Places, planned: Plan, device: torch.device, resume: bool) -> RunRecord:
+    identity = recipe.sha256()
+    train_ids = tuple(sorted(case.image_id for case in planned.train.cases))
     record = read_run(places.run) if (places.run / "run.json").exists() else None
     # A start that failed before its first epoch leaves nothing to lose: it may be begun again, with another recipe too.
     if record is not None and (resume or record.state is not None):
@@ -135,7 +96,7 @@ def _open_run(
             )
         if record.recipe_sha256 != identity:
             raise RunError(f"{places.run}: was trained by another recipe ({record.recipe.name}). Choose another --run")
-        if data_list_sha256(record.train_ids) != data_list_sha256(case.image_id for case in train_cases):
+        if record.train_ids != train_ids:
             raise RunError(
                 f"{places.run}: was trained on other images than {places.data} now gives. Choose another --run"
             )
@@ -145,9 +106,10 @@ def _open_run(
     record = RunRecord(
         recipe=recipe,
         recipe_sha256=identity,
-        dataset=dataset,
-        train_ids=tuple(sorted(case.image_id for case in train_cases)),
-        select_ids=tuple(sorted(case.image_id for case in select_cases)),
+        dataset="+".join(planned.datasets),
+        train_ids=train_ids,
+        select_ids=tuple(sorted(case.image_id for case in planned.select.cases)),
+        held_out_ids=tuple(sorted(case.image_id for case in planned.held_out)),
         versions=_versions(),
         device=str(device),
         threads=torch.get_num_threads(),
@@ -182,19 +144,21 @@ class _Session:
         self,
         recipe: Recipe,
         places: Places,
-        heads: tuple[HeadSpec, ...],
         samples: Samples,
         select: Samples,
         device: torch.device,
         progress: Progress,
         record: RunRecord,
+        teacher: Teacher | None,
+        on_epoch: OnEpoch | None,
     ) -> None:
-        self.recipe, self.places, self.heads = recipe, places, heads
+        self.recipe, self.places, self.heads = recipe, places, recipe.head_specs()
         self.samples, self.select, self.device = samples, select, device
         self.progress, self.record = progress, record
+        self.teacher, self.on_epoch = teacher, on_epoch
         self.logs = Logs(places.run)
         self.class_weights = {
-            head.name: self._weights(head, samples).to(device) for head in heads if head.kind != "mask"
+            head.name: self._weights(head, samples).to(device) for head in self.heads if head.kind != "mask"
         }
 
     def _weights(self, head: HeadSpec, samples: Samples) -> Tensor:
@@ -206,63 +170,44 @@ class _Session:
     def float_phase(self) -> None:
         """Train in float, from ImageNet or at random."""
         phase = self.recipe.float_phase
-        if self._done("float", phase):
+        if self._done("float"):
             return
         network = build_network(self.recipe)
         if self.record.state is None:
-            self._start_encoder(network.encoder)
+            batches = itertools.islice(plain_batches(self.samples, 32), STATISTICS_BATCHES)
+            images = (batch.image for batch in batches)
+            start_encoder(network.encoder, self.recipe.network.start, self.places.weights, images)
         self._run(FloatMode(network), phase)
-
-    def _start_encoder(self, encoder: MobileNetV2) -> None:
-        start = self.recipe.network.start
-        if start == "random":
-            return
-        if start != "imagenet":
-            load_torchvision(encoder, Path(start))
-            return
-        if self.places.weights is None:
-            raise RecipeError(
-                self.recipe.name,
-                [
-                    f'network.start is "imagenet", which needs {IMAGENET}: give its folder with --weights DIR or '
-                    'EDGESKIN_WEIGHTS, or write start = "random"'
-                ],
-            )
-        batches = plain_batches(self.samples, 32)
-        images = [batch.image for batch, _ in zip(batches, range(STATISTICS_BATCHES), strict=False)]
-        load_folded(encoder, self.places.weights / IMAGENET, images)
 
     def qat_phase(self) -> None:
         """Fine-tune with fake quantization, from the best float epoch."""
         phase = self.recipe.qat
-        if self._done("qat", phase):
+        if self._done("qat"):
             return
         self.progress.say("preparing quantization-aware training")
         prepared = prepared_network(self.recipe, load(self.places.run, self.record.best["float"]))
-
         if self.record.state is not None and self.record.state.phase == "qat":
-            qat.materialise(prepared, self.recipe.network.size)
+            materialise(prepared, self.recipe)
         self._run(QatMode(prepared, phase), phase)
 
-    def _done(self, name: PhaseName, phase: Phase) -> bool:
-        state = self.record.state
-        return state is not None and (
-            (state.phase == name and state.epoch >= phase.epochs) or (name == "float" and state.phase == "qat")
-        )
+    def _done(self, name: PhaseName) -> bool:
+        return name in self.record.phases_done
 
     def _run(self, mode: Mode, phase: Phase) -> None:
         name, module = mode.name, mode.module
-        trainer = Trainer(module, phase, len(self.samples) // phase.batch, self.device)
+        objective = objective_for(self.recipe, self.heads, self.class_weights, phase, module, self.teacher)
+        masks = [head.name for head in self.heads if head.kind == "mask"]
+        steps = len(self._order((0,))) // phase.batch
+        trainer = Trainer(module, phase, steps, self.device, balance_for(self.recipe.balance, objective.tasks, masks))
         if self.record.state is not None and self.record.state.phase == name:
             trainer.restore(load(self.places.run, self.record.state))
-        objective = objective_for(self.recipe, self.heads, self.class_weights, phase)
-        while trainer.epoch < phase.epochs:
+        while not trainer.finished:
             epoch = trainer.epoch
             seed = (self.recipe.seed, SEED_OF[name], epoch)
             mode.begin_training(epoch)
-            self.progress.begin_epoch(name, epoch, phase.epochs, len(self.samples) // phase.batch)
+            self.progress.begin_epoch(name, epoch, phase.epochs, steps)
             losses = trainer.run_epoch(
-                training_batches(self.samples, self.recipe.augment, phase.batch, seed),
+                training_batches(self.samples, self.recipe.augment, phase.batch, seed, self._order(seed)),
                 objective,
                 seed,
                 self.progress.step,
@@ -271,17 +216,30 @@ class _Session:
             with trainer.average.applied(module):
                 mode.begin_evaluation()
                 figures = self._evaluate(module)
+            value = sum(figures.values()) / len(figures)
+            if mode.may_be_best(epoch):
+                trainer.observe(value)
             # Logged first: a kill in between repeats the epoch and replaces its row; otherwise the row would be lost.
             self.logs.epoch(name, epoch, losses, figures)
-            self._commit(name, trainer, figures, may_be_best=mode.may_be_best(epoch))
+            self._commit(name, trainer, value, figures, may_be_best=mode.may_be_best(epoch))
             self.progress.end_epoch(losses, figures)
+            if self.on_epoch is not None:
+                self.on_epoch(name, trainer.epoch, value)
+
+    def _order(self, seed: Sequence[int]) -> Order:
+        sampling = self.recipe.sampling
+        if sampling is None:
+            return epoch_order(np.zeros(len(self.samples), np.int64), (), None, seed)
+        classes = self.recipe.heads[sampling.head].classes
+        return epoch_order(self.samples.labels[sampling.head], classes, sampling, seed)
 
     def _evaluate(self, module: nn.Module) -> dict[str, float]:
         answers = score.probabilities(module, self.select, self.heads, 32, self.device)
         return score.measure(answers, self.select, self.heads)
 
-    def _commit(self, name: PhaseName, trainer: Trainer, figures: dict[str, float], *, may_be_best: bool) -> None:
-        value = sum(figures.values()) / len(figures)
+    def _commit(
+        self, name: PhaseName, trainer: Trainer, value: float, figures: dict[str, float], *, may_be_best: bool
+    ) -> None:
         best = self.record.best.get(name)
         folder = self.places.run
         changes: dict[str, object] = {
@@ -290,6 +248,8 @@ class _Session:
         if may_be_best and (best is None or value > best.score):
             stored = store(folder, f"{name}-best", trainer.average.tensors, name, trainer.epoch, value, figures)
             changes["best"] = {**self.record.best, name: stored}
+        if trainer.finished:
+            changes["phases_done"] = (*self.record.phases_done, name)
         self.record = self.record.model_copy(update=changes)
         write_run(folder, self.record)
 

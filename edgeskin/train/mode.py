@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from torch import fx, nn
-from torchao.quantization.pt2e import move_exported_model_to_eval, move_exported_model_to_train
 
 from edgeskin.train import qat
 from edgeskin.train.checkpoint import PhaseName
@@ -67,7 +66,7 @@ class QatMode:
 
     def begin_training(self, epoch: int, /) -> None:
         """Freeze what is due."""
-        move_exported_model_to_train(self.module)
+        qat.to_training(self.module)
         if self._observers_stand_still(epoch):
             qat.freeze_observers(self.module)
         if self._batch_norm_stands_still(epoch):
@@ -75,7 +74,7 @@ class QatMode:
 
     def begin_evaluation(self) -> None:
         """Exactly what would be exported: ranges frozen, scales in fp16; `select` teaches no observer anything."""
-        move_exported_model_to_eval(self.module)
+        qat.to_evaluation(self.module)
         qat.freeze_observers(self.module)
 
     def may_be_best(self, epoch: int, /) -> bool:

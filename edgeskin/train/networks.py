@@ -4,11 +4,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchao.quantization.pt2e import move_exported_model_to_eval
 
 from edgeskin.errors import RunError
 from edgeskin.models.blocks import Padding
-from edgeskin.models.mobilenet import MobileNetV2
+from edgeskin.models.encoder import BUILT
 from edgeskin.models.multitask import MultiTask
 from edgeskin.train import qat
 from edgeskin.train.average import load_state
@@ -19,9 +18,15 @@ from edgeskin.train.recipe import Recipe
 def build_network(recipe: Recipe) -> MultiTask:
     """The recipe's network, randomly initialised from its seed."""
     torch.manual_seed(recipe.seed)
-    padding: Padding = "end" if recipe.network.start in ("imagenet", "random") else "symmetric"
-    encoder = MobileNetV2(recipe.network.width, padding)
-    network = MultiTask(encoder, recipe.head_specs(), recipe.network.decoder, recipe.network.dropout)
+    spec = recipe.network
+    padding: Padding = "end" if spec.start in ("imagenet", "random") else "symmetric"
+    network = MultiTask(
+        BUILT[spec.encoder](spec.width, padding, spec.activation),
+        spec,
+        recipe.head_layouts(),
+        None if recipe.metadata is None else recipe.metadata.spec(),
+        super_resolution=recipe.super_resolution is not None,
+    )
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.to(memory_format=torch.channels_last)
@@ -29,13 +34,30 @@ def build_network(recipe: Recipe) -> MultiTask:
 
 
 def prepared_network(recipe: Recipe, weights: dict[str, Tensor] | None) -> torch.fx.GraphModule:
-    """The recipe's network with fake quantization, its float weights given or still random."""
+    """The recipe's network with fake quantization, its float weights given or still random.
+
+    Its auxiliary decoders, which no export sees, stay as they are and go along as `auxiliary`.
+    """
     network = build_network(recipe)
     if weights is not None:
         load_state(network, weights)
-    size = recipe.network.size
-    example = torch.zeros(2, 3, size, size).contiguous(memory_format=torch.channels_last)
-    return qat.prepare(network, example)
+    size, width = recipe.network.size, metadata_width(recipe)
+    example = [torch.zeros(2, 3, size, size).contiguous(memory_format=torch.channels_last)]
+    example += [] if width is None else [torch.zeros(2, width)]
+    auxiliary, network.auxiliary = network.auxiliary, torch.nn.ModuleDict()
+    prepared = qat.prepare(network, *example)
+    prepared.add_module("auxiliary", auxiliary)
+    return prepared
+
+
+def metadata_width(recipe: Recipe) -> int | None:
+    """How many numbers the clinical fields are, None for a network that takes the image alone."""
+    return None if recipe.metadata is None else recipe.metadata.spec().width
+
+
+def materialise(prepared: torch.fx.GraphModule, recipe: Recipe) -> None:
+    """See `qat.materialise`."""
+    qat.materialise(prepared, recipe.network.size, metadata_width(recipe))
 
 
 def float_network(run: Path, record: RunRecord) -> MultiTask:
@@ -51,12 +73,12 @@ def trained_network(run: Path, record: RunRecord) -> torch.fx.GraphModule:
     Raises: RunError where there is none.
     """
     prepared = prepared_network(record.recipe, None)
-    qat.materialise(prepared, record.recipe.network.size)
+    materialise(prepared, record.recipe)
     _load_into(prepared, run, _best(run, record, "qat"))
     qat.freeze_observers(prepared)
-    move_exported_model_to_eval(prepared)
+    qat.to_evaluation(prepared)
     # Weights were averaged after their ranges were last read.
-    qat.materialise(prepared, record.recipe.network.size)
+    materialise(prepared, record.recipe)
     return prepared
 
 

@@ -1,103 +1,88 @@
 """One phase of training: epochs of steps over one module, float or fake-quantized, resumable at every epoch."""
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
-from edgeskin.contract.model import HeadSpec
 from edgeskin.errors import RunError
 from edgeskin.train.average import WeightAverage, load_state
+from edgeskin.train.balance import FixedBalance, TaskBalance
 from edgeskin.train.loader import Batch
-from edgeskin.train.losses import mask_loss, sigmoid_loss, softmax_loss
-from edgeskin.train.recipe import Phase, Recipe
+from edgeskin.train.objective import Objective, objective_for
+from edgeskin.train.recipe import Phase
+from edgeskin.train.schedule import COSINE, Watch, rate
+
+__all__ = ["Losses", "Objective", "Trainer", "objective_for", "optimizer_for", "rate"]
 
 Losses = dict[str, float]
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What is minimised: each head's loss times its weight.
+def optimizer_for(module: nn.Module, phase: Phase, balance: nn.Module | None = None) -> torch.optim.Optimizer:
+    """The phase's optimizer: the encoder at its own rate, no decay on gains and biases, nor on a balance's parameters.
 
-    class_weights: head name -> (classes,), for softmax and sigmoid heads.
+    Names decide, so both phases agree. Decay is decoupled in AdamW and part of the gradient in Adam and SGD.
     """
-
-    heads: tuple[HeadSpec, ...]
-    weights: Mapping[str, float]
-    class_weights: Mapping[str, Tensor] = field(hash=False)
-    label_smoothing: float = 0.0
-
-    def __call__(self, outputs: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Each head's weighted loss, scalars."""
-        losses: dict[str, Tensor] = {}
-        for head, logits in zip(self.heads, outputs, strict=True):
-            if head.kind == "mask":
-                loss = mask_loss(logits, batch.mask, batch.has_mask)
-            elif head.kind == "softmax":
-                loss = softmax_loss(
-                    logits, batch.labels[head.name], self.class_weights[head.name], self.label_smoothing
-                )
-            else:
-                loss = sigmoid_loss(
-                    logits, batch.labels[head.name], self.class_weights[head.name], self.label_smoothing
-                )
-            losses[head.name] = loss * self.weights[head.name]
-        return losses
-
-
-def optimizer_for(module: nn.Module, phase: Phase) -> torch.optim.AdamW:
-    """AdamW: the encoder at its own rate, no decay on gains and biases. Names decide, so both phases agree."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         groups.setdefault((name.startswith("encoder."), parameter.ndim > 1), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "lr": phase.learning_rate * (phase.encoder_rate if encoder else 1),
-                "weight_decay": phase.weight_decay if decays else 0.0,
-            }
-            for (encoder, decays), parameters in groups.items()
-        ]
-    )
-
-
-def rate(step: int, steps: int, warmup: float) -> float:
-    """The share of the peak learning rate at a step: linear warm-up, then half a cosine to zero."""
-    warm = max(1, round(warmup * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    settings: list[dict[str, object]] = [
+        {
+            "params": parameters,
+            "lr": phase.learning_rate * (phase.encoder_rate if encoder else 1),
+            "weight_decay": phase.decay if decays else 0.0,
+        }
+        for (encoder, decays), parameters in groups.items()
+    ]
+    learnt = [] if balance is None else list(balance.parameters())
+    if learnt:
+        settings.append({"params": learnt, "lr": phase.learning_rate, "weight_decay": 0.0})
+    if phase.optimizer == "sgd":
+        return torch.optim.SGD(settings, momentum=phase.momentum)
+    return torch.optim.Adam(settings) if phase.optimizer == "adam" else torch.optim.AdamW(settings)
 
 
 class Trainer:
-    """A module, its optimizer and its running average, advanced epoch by epoch."""
+    """A module, its optimizer and its running average, advanced epoch by epoch.
 
-    def __init__(self, module: nn.Module, phase: Phase, steps_per_epoch: int, device: torch.device) -> None:
+    balance: how the tasks' losses become one; their plain sum if it is left out.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        phase: Phase,
+        steps_per_epoch: int,
+        device: torch.device,
+        balance: TaskBalance | None = None,
+    ) -> None:
         self.module = module.to(device)
         self.phase = phase
         self.device = device
-        self.optimizer = optimizer_for(module, phase)
+        self.balance = (FixedBalance({}) if balance is None else balance).to(device)
+        self.optimizer = optimizer_for(module, phase, self.balance)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.schedule = phase.schedule or COSINE
+        self.epoch_steps = steps_per_epoch
         self.steps = phase.epochs * steps_per_epoch
         self.step = 0
         self.average = WeightAverage(phase.ema)
         self.epoch = 0
+        self.watch = Watch()
 
     def run_epoch(
         self,
         batches: Iterator[Batch],
-        objective: Objective,
+        objective: Callable[[Sequence[Tensor], Batch], Mapping[str, Tensor]],
         seed: Sequence[int],
         on_step: Callable[[Losses], None],
         *,
         mixed_precision: bool,
     ) -> Losses:
-        """Train over one epoch; the mean of each head's loss.
+        """Train over one epoch; the mean of each task's loss, before the balance.
 
         seed: what dropout depends on, so that a resumed epoch is the same epoch.
 
@@ -109,29 +94,47 @@ class Trainer:
         for batch in batches:
             on_device = batch.to(self.device)
             with self._autocast(mixed_precision):
-                losses = objective(self.module(on_device.image), on_device)
-                total = torch.stack(list(losses.values())).sum()
+                losses = objective(self.module(*on_device.inputs), on_device)
+                total: Tensor = self.balance(losses)
             if not torch.isfinite(total):
                 raise RunError(
                     f"epoch {self.epoch + 1}, step {steps + 1}: the loss is {float(total.detach())}. Lower the phase's "
                     f"learning_rate ({self.phase.learning_rate:g}) and train again; finished epochs are kept"
                 )
-            self.optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(total)
-            nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
-            share = rate(self.step, self.steps, self.phase.warmup)
-            for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-                group["lr"] = peak * share
-            self.optimizer.step()
-            self.average.update(self.module)
-            self.step += 1
+            self._descend(total)
             steps += 1
             figures = {name: float(loss.detach()) for name, loss in losses.items()}
             for name, value in figures.items():
                 totals[name] = totals.get(name, 0.0) + value
             on_step(figures)
         self.epoch += 1
-        return {name: value / max(1, steps) for name, value in totals.items()}
+        means = {name: value / max(1, steps) for name, value in totals.items()}
+        self.balance.after_epoch(means)
+        return means
+
+    def _descend(self, total: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(total)
+        nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
+        share = rate(self.step, self.steps, self.phase.warmup, self.schedule, self.epoch_steps, self.watch.reductions)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * share
+        self.optimizer.step()
+        self.average.update(self.module)
+        self.step += 1
+
+    def observe(self, score: float) -> None:
+        """Take note of an epoch's score on `select`: a plateau lowers the rate, and patience may end the phase.
+
+        Only for epochs that may be kept; else the phase could end on scores that nothing exported will have.
+        """
+        self.watch = self.watch.after(score, self.schedule.every)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or `select` has not improved for as many as the phase's patience."""
+        patience = self.phase.patience
+        return self.epoch >= self.phase.epochs or (patience is not None and self.watch.epochs_since_best >= patience)
 
     def _autocast(self, mixed_precision: bool) -> AbstractContextManager[object]:
         if mixed_precision and self.device.type == "cuda":
@@ -139,19 +142,20 @@ class Trainer:
         return nullcontext()
 
     def state(self) -> dict[str, Tensor]:
-        """Everything needed to go on exactly: weights, average, optimizer moments, counters as a tensor of bytes."""
+        """Everything needed to go on exactly: weights, average, balance, optimizer moments, counters as bytes."""
         optimizer = self.optimizer.state_dict()["state"]
         moments = {
             f"optimizer.{index}.{key}": torch.as_tensor(value)
             for index, entry in optimizer.items()
             for key, value in entry.items()
         }
-        counters = json.dumps({"epoch": self.epoch, "step": self.step, "average": self.average.steps})
+        counters = {"epoch": self.epoch, "step": self.step, "average": self.average.steps, "watch": asdict(self.watch)}
         return {
             **{f"module.{name}": value for name, value in self.module.state_dict().items()},
             **{f"average.{name}": value for name, value in self.average.tensors.items()},
+            **{f"balance.{name}": value for name, value in self.balance.state_dict().items()},
             **moments,
-            "counters": torch.tensor(list(counters.encode()), dtype=torch.uint8),
+            "counters": torch.tensor(list(json.dumps(counters).encode()), dtype=torch.uint8),
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -159,6 +163,7 @@ class Trainer:
         counters = json.loads(bytes(tensors["counters"].tolist()))
         load_state(self.module, _under("module.", tensors))
         self.average.restore(_under("average.", tensors), counters["average"], self.device)
+        self.balance.load_state_dict(_under("balance.", tensors))
         entries: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer.", tensors).items():
             index, key = name.split(".", 1)
@@ -167,15 +172,8 @@ class Trainer:
         self.optimizer.load_state_dict({"state": entries, "param_groups": blank["param_groups"]})
         self.epoch = counters["epoch"]
         self.step = counters["step"]
+        self.watch = Watch(**counters["watch"])
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def objective_for(
-    recipe: Recipe, heads: tuple[HeadSpec, ...], class_weights: Mapping[str, Tensor], phase: Phase
-) -> Objective:
-    """The objective a recipe asks for in a phase."""
-    weights = {name: head.weight for name, head in recipe.heads.items()}
-    return Objective(heads, weights, class_weights, phase.label_smoothing)

@@ -1,20 +1,23 @@
 """Quantization-aware training under the QAT contract, through torchao's PT2E.
 
 The quantizer is our own: torchao's ready-made ones are asymmetric, private, or silently leave operators in float. It
-annotates every tensor of the network by one table of operator kinds, refuses an operator that is not in the table, and
-so makes an undeclared float island impossible from the start.
+annotates every tensor of the network by one table of operator kinds (`train/operators.py`), refuses an operator that is
+not in the table, and so makes an undeclared float island impossible from the start.
 
-    prepared = prepare(network, example)     # batch norm fused for training, fake quantization everywhere
-    …train…
+    prepared = prepare(network, image)       # or (network, image, metadata): batch norm fused for training, fake
+    …train…                                  # quantization everywhere
     freeze_observers(prepared)               # near the end; activation scales become fp16-representable
     freeze_batch_norm(prepared)
+    to_evaluation(prepared)                  # to_training leads back
+
+A network returns the logits of its heads, then whatever else training wants of it. It may run a convolution twice; its
+batch norm must be one for each run, because the two runs see different values.
 """
 
 # mypy: allow-subclassing-any
 # torchao has no type information, and its Quantizer is made to be subclassed.
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import replace
 
 import torch
 from torch import Tensor, fx, nn
@@ -35,8 +38,20 @@ from torchao.quantization.pt2e.quantizer import (
     SharedQuantizationSpec,
 )
 
+from edgeskin.contract.metadata import METADATA_SCALE
 from edgeskin.errors import GraphError
 from edgeskin.graph.ir import PIXEL_SCALE
+from edgeskin.train.operators import (
+    ABSORBING,
+    GATES,
+    SHARED_SCALE,
+    WEIGHT_AXIS,
+    check,
+    is_absorbed,
+    is_parameter,
+    is_real,
+    tensor_inputs,
+)
 
 aten = torch.ops.aten
 
@@ -52,56 +67,34 @@ ACTIVATION = QuantizationSpec(
     qscheme=torch.per_tensor_symmetric,
     observer_or_fake_quant_ctr=FakeQuantize.with_args(observer=MovingAverageMinMaxObserver, eps=SMALLEST_SCALE),
 )
-WEIGHT = QuantizationSpec(
-    dtype=torch.int8,
-    quant_min=-127,
-    quant_max=127,
-    qscheme=torch.per_channel_symmetric,
-    ch_axis=0,
-    observer_or_fake_quant_ctr=FakeQuantize.with_args(
-        observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=2.0**-20
-    ),
-)
-"""A weight's range is that of the weight itself at every step, never a memory of older ones: the file that is written
-then holds exactly what was trained."""
 
 
+def _weight(axis: int) -> QuantizationSpec:
+    """A weight's range is that of the weight itself at every step, never a memory of older ones: the file that is
+    written then holds exactly what was trained.
+
+    axis: of the output channels. The observer is told by name; torchao drops `ch_axis` of a specification.
+    """
+    return QuantizationSpec(
+        dtype=torch.int8,
+        quant_min=-127,
+        quant_max=127,
+        qscheme=torch.per_channel_symmetric,
+        ch_axis=axis,
+        observer_or_fake_quant_ctr=FakeQuantize.with_args(
+            observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=2.0**-20, ch_axis=axis
+        ),
+    )
+
+
+WEIGHTS = {operator: _weight(axis) for operator, axis in WEIGHT_AXIS.items()}
 PIXEL = FixedQParamsQuantizationSpec(
     dtype=torch.int8, scale=PIXEL_SCALE, zero_point=0, quant_min=-128, quant_max=127, qscheme=torch.per_tensor_symmetric
 )
-
-# How each operator's output is quantized. An operator absent here is refused.
-OWN_SCALE = {
-    aten.conv2d.default,
-    aten.linear.default,
-    aten.batch_norm.default,
-    aten.relu.default,
-    aten.relu_.default,
-    aten.hardtanh.default,
-    aten.hardtanh_.default,
-    aten.add.Tensor,
-    aten.mul.Tensor,
-    aten.mean.dim,
-}
-SHARED_SCALE = {
-    aten.cat.default,
-    aten.upsample_bilinear2d.vec,
-    aten.max_pool2d.default,
-    aten.pad.default,
-    aten.dropout.default,
-    aten.flatten.using_ints,
-}
-WEIGHTED = {aten.conv2d.default, aten.linear.default}
-ABSORBING: Mapping[object, frozenset[object]] = MappingProxyType(
-    {
-        aten.batch_norm.default: frozenset({aten.conv2d.default}),
-        **{
-            clip: frozenset({aten.conv2d.default, aten.linear.default, aten.batch_norm.default, aten.add.Tensor})
-            for clip in (aten.relu.default, aten.relu_.default, aten.hardtanh.default, aten.hardtanh_.default)
-        },
-    }
-)
-"""Which operator absorbs its producer, so that quantization stands behind both and not between them."""
+GATE = PIXEL
+METADATA = replace(PIXEL, scale=METADATA_SCALE)
+INPUTS = (PIXEL, METADATA)
+"""Of `image` and `metadata`, in the order of the network's arguments."""
 
 
 class ContractQuantizer(Quantizer):
@@ -111,97 +104,96 @@ class ContractQuantizer(Quantizer):
     included; quantization after the activation, never before it; each head's logits the last quantized tensor.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: dict[fx.Node, QuantizationSpecBase] = {}
+        """How each tensor is quantized where it is written; equal where it is read, so that torchao shares them."""
+
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Attach the specification of every tensor to its node.
 
         Raises: GraphError naming the first operator the contract has no rule for.
         """
+        inputs = [node for node in model.graph.nodes if node.op == "placeholder"]
+        if len(inputs) > len(INPUTS):
+            raise GraphError(f"{inputs[len(INPUTS)].name}: a third input; a network takes an image, and metadata")
+        for node, specification in zip(inputs, INPUTS, strict=False):
+            self._annotate(node, {}, specification)
         for node in model.graph.nodes:
-            if node.op == "placeholder":
-                node.meta["quantization_annotation"] = QuantizationAnnotation(output_qspec=PIXEL, _annotated=True)
-            elif node.op == "call_function" and _is_real(node):
+            if node.op == "call_function" and is_real(node) and not is_parameter(node):
+                check(node)
                 self._annotate_operator(node)
         return model
 
     def _annotate_operator(self, node: fx.Node) -> None:
-        if node.target not in OWN_SCALE | SHARED_SCALE:
-            raise GraphError(f"{node.name}: operator {node.target} has no rule in the QAT contract (train/qat.py)")
-        absorbs_its_input = node.target in ABSORBING and _is_absorbed(node.args[0])
-        inputs: dict[fx.Node, QuantizationSpecBase] = {}
-        sources = _tensor_inputs(node)
-        if not absorbs_its_input:
-            for source in sources:
-                inputs[source] = _output_spec(source)
-        if node.target in WEIGHTED:
+        sources = tensor_inputs(node)
+        if node.target in SHARED_SCALE:
+            self._annotate_shared(node, sources)
+            return
+        absorbs_its_input = node.target in ABSORBING and is_absorbed(node.args[0])
+        inputs = {} if absorbs_its_input else {source: self._read(source) for source in sources}
+        if node.target in WEIGHTS:
             weight = node.args[1]
             assert isinstance(weight, fx.Node)
-            inputs[weight] = WEIGHT
-        output: QuantizationSpecBase | None = None
-        if node.target in SHARED_SCALE:
-            first = (sources[0], node)
-            for source in sources[1:]:
-                inputs[source] = SharedQuantizationSpec(first)
-            output = SharedQuantizationSpec(first)
-        elif not _is_absorbed(node):
-            output = ACTIVATION
+            inputs[weight] = WEIGHTS[node.target]
+        if node.target in GATES:
+            self._annotate(node, inputs, GATE)
+        else:
+            self._annotate(node, inputs, None if is_absorbed(node) else ACTIVATION)
+
+    def _annotate_shared(self, node: fx.Node, sources: list[fx.Node]) -> None:
+        """One scale on all sides. What has another, fixed one, as metadata has, is quantized again before it joins."""
+        first, *others = dict.fromkeys(sources)
+        alike = all(self._read(source) == self._read(first) for source in others)
+        shared = SharedQuantizationSpec((first, node))
+        root = self._read(first) if alike else ACTIVATION
+        self._annotate(node, {first: root, **dict.fromkeys(others, shared)}, shared)
+        self.written[node] = root
+
+    def _annotate(
+        self,
+        node: fx.Node,
+        inputs: dict[fx.Node, QuantizationSpecBase],
+        output: QuantizationSpecBase | None,
+    ) -> None:
         node.meta["quantization_annotation"] = QuantizationAnnotation(
             input_qspec_map=inputs, output_qspec=output, _annotated=True
         )
+        if output is not None:
+            self.written[node] = output
+
+    def _read(self, source: fx.Node) -> QuantizationSpecBase:
+        return self.written.get(source, ACTIVATION)
 
     def validate(self, model: fx.GraphModule) -> None:
         """Nothing is left to check: an operator without a rule was refused while annotating."""
 
 
-def _is_real(node: fx.Node) -> bool:
-    """Whether a node computes real numbers; batch norm's step counter and symbolic sizes do not."""
-    value = node.meta.get("val")
-    return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def _tensor_inputs(node: fx.Node) -> list[fx.Node]:
-    first = node.args[0]
-    if isinstance(first, (list, tuple)):
-        return [item for item in first if isinstance(item, fx.Node)]
-    limit = 2 if node.target in (aten.add.Tensor, aten.mul.Tensor) else 1
-    return [item for item in node.args[:limit] if isinstance(item, fx.Node)]
-
-
-def _is_absorbed(node: object) -> bool:
-    """Whether `node`'s only reader is an activation or batch norm that absorbs it."""
-    if not isinstance(node, fx.Node) or len(node.users) != 1:
-        return False
-    (user,) = node.users
-    return node.target in ABSORBING.get(user.target, frozenset())
-
-
-def _output_spec(node: fx.Node) -> QuantizationSpecBase:
-    """The specification of a tensor where it is read; equal to that where it is written, so torchao shares them."""
-    while node.target in SHARED_SCALE:
-        node = _tensor_inputs(node)[0]
-    return PIXEL if node.op == "placeholder" else ACTIVATION
-
-
-def prepare(network: nn.Module, example: Tensor) -> fx.GraphModule:
+def prepare(network: nn.Module, *example: Tensor) -> fx.GraphModule:
     """A network with fake quantization on every tensor of the contract and batch norm fused for training.
 
-    Shapes: example (B, 3, S, S), B ≥ 2; the batch stays dynamic. The float network is used up: both hold the same
-    parameters.
+    Shapes: example image (B, 3, S, S), and metadata (B, M) if the network takes it, B ≥ 2; the batch stays dynamic. The
+    float network is used up: both hold the same parameters.
+
+    Raises: GraphError naming the first operator the contract has no rule for.
     """
     batch = torch.export.Dim("batch", min=1, max=4096)
     network.train()
-    exported = torch.export.export(network, (example,), dynamic_shapes=({0: batch},)).module()
+    exported = torch.export.export(network, example, dynamic_shapes=tuple({0: batch} for _ in example)).module()
     assert isinstance(exported, fx.GraphModule)
     prepared: fx.GraphModule = prepare_qat_pt2e(exported, ContractQuantizer())
     return prepared
 
 
-def materialise(prepared: fx.GraphModule, size: int) -> None:
+def materialise(prepared: fx.GraphModule, size: int, metadata: int | None = None) -> None:
     """Give every observer's tensors their shape, which they otherwise take at the first batch, before loading a state.
 
-    What the observers and batch norm learn from this one grey image is wrong, and is meant to be overwritten.
+    metadata: width of the second input, if there is one. What the observers and batch norm learn from this one grey
+    image is wrong, and is meant to be overwritten.
     """
+    example = [torch.zeros(2, 3, size, size)] + ([] if metadata is None else [torch.zeros(2, metadata)])
     with torch.no_grad():
-        prepared(torch.zeros(2, 3, size, size))
+        prepared(*example)
 
 
 def fake_quantizers(prepared: fx.GraphModule) -> list[FakeQuantizeBase]:
@@ -230,4 +222,25 @@ def freeze_batch_norm(prepared: fx.GraphModule) -> None:
     for node in prepared.graph.nodes:
         if node.target == aten.batch_norm.default:
             node.update_arg(5, False)
+    prepared.recompile()
+
+
+def to_training(prepared: fx.GraphModule) -> None:
+    """Dropout drops, and batch norm learns from every batch, that of `freeze_batch_norm` too: freeze it again after.
+
+    torchao's own switch puts dropout at 0.5, whatever the network's was.
+    """
+    _switch(prepared, training=True)
+
+
+def to_evaluation(prepared: fx.GraphModule) -> None:
+    """Dropout off, batch norm on its statistics."""
+    _switch(prepared, training=False)
+
+
+def _switch(prepared: fx.GraphModule, *, training: bool) -> None:
+    flags = {aten.batch_norm.default: 5, aten.dropout.default: 2}
+    for node in prepared.graph.nodes:
+        if node.target in flags:
+            node.update_arg(flags[node.target], training)
     prepared.recompile()

@@ -13,7 +13,8 @@ from edgeskin.data.labels import MISSING
 from edgeskin.train.loader import Samples, plain_batches
 from edgeskin.train.recipe import Recipe
 
-Network = Callable[[Tensor], Sequence[Tensor]]
+Network = Callable[..., Sequence[Tensor]]
+"""Called with a batch's inputs; its heads' logits come first, whatever else training wants of it behind them."""
 
 
 def probabilities(
@@ -26,7 +27,8 @@ def probabilities(
     answers: dict[str, list[npt.NDArray[np.float32]]] = {head.name: [] for head in heads}
     with torch.no_grad():
         for item in plain_batches(samples, batch):
-            for head, logits in zip(heads, network(item.image.to(device)), strict=True):
+            outputs = network(*(each.to(device) for each in item.inputs))
+            for head, logits in zip(heads, outputs[: len(heads)], strict=True):
                 if head.kind == "mask":
                     found, truth = logits.cpu() > 0, item.mask > 0.5
                     union = (found | truth).sum((1, 2, 3)).float()

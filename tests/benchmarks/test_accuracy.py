@@ -9,6 +9,7 @@ from PIL import Image
 
 from edgeskin.benchmarks.accuracy import Predictions, measure, predict
 from edgeskin.benchmarks.metrics import PixelCounts
+from edgeskin.contract.metadata import ChoiceField, MetadataSpec
 from edgeskin.contract.model import MaskCleanup, ModelCard
 from edgeskin.data.cases import Cases, read_cases
 from edgeskin.data.datasets import DatasetLayout, Subset
@@ -26,7 +27,11 @@ class PixelSession:
         self.shift = shift
         self.batches: list[int] = []
 
-    def run(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
+    @property
+    def metadata_width(self) -> None:
+        return None
+
+    def run(self, image: np.ndarray, metadata: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
         self.batches.append(len(image))
         middle = image[:, :, image.shape[2] // 2, image.shape[3] // 2].astype(np.float32) / 255
         classes = np.full((len(image), 3), 0.1, np.float32)
@@ -107,10 +112,15 @@ def test_every_promised_metric_is_measured_and_right(card, data):
     report = measure(found, found, data.cases, card, layout=LAYOUT, split="val", resamples=100)
     assert set(report.metrics) == {
         *("mask_jaccard", "mask_jaccard_raw", "mask_jaccard_thresholded", "mask_dice", "mask_mcc"),
-        *("mask_pixel_sensitivity", "mask_pixel_specificity", "mean_performance"),
+        *("mask_pixel_sensitivity", "mask_pixel_specificity", "mask_pixel_accuracy", "mean_performance"),
         *("melanoma_auroc", "melanoma_auroc_crop", "melanoma_sensitivity", "melanoma_specificity"),
         *("melanoma_sensitivity_at_specificity_80", "melanoma_ece"),
-        *(f"diagnosis_{name}" for name in ("balanced_accuracy", "accuracy", "weighted_f1", "macro_f1", "kappa", "ece")),
+        *("diagnosis_auroc", "diagnosis_ece"),
+        *(
+            f"{head}_{name}"
+            for head in ("diagnosis", "melanoma")
+            for name in ("balanced_accuracy", "accuracy", "weighted_f1", "macro_f1", "kappa")
+        ),
     }
     values = {name: figure.int8 for name, figure in report.metrics.items()}
     assert values["mask_jaccard"] == 1
@@ -125,6 +135,12 @@ def test_every_promised_metric_is_measured_and_right(card, data):
     # The threshold 0.4 is a green of 153: images 0 … 7 say melanoma.
     assert values["melanoma_sensitivity"] == pytest.approx(3 / 4)
     assert values["melanoma_specificity"] == pytest.approx(2 / 7)
+    # By hand from those: 3 of 4 yes and 2 of 7 no are right; F1 is 2·3 / (4 + 8) of yes and 2·2 / (7 + 3) of no.
+    assert values["melanoma_accuracy"] == pytest.approx(5 / 11)
+    assert values["melanoma_balanced_accuracy"] == pytest.approx((3 / 4 + 2 / 7) / 2)
+    assert values["melanoma_weighted_f1"] == pytest.approx((4 * 6 / 12 + 7 * 4 / 10) / 11)
+    assert values["mask_pixel_accuracy"] == 1
+    assert values["diagnosis_auroc"] == 1
     # At most 1 of 7 negatives may be found: the threshold is image 1's score, and only image 0 is a melanoma above it.
     assert values["melanoma_sensitivity_at_specificity_80"] == pytest.approx(1 / 4)
     assert {name: report.metrics[name].n for name in ("mask_dice", "melanoma_auroc", "melanoma_auroc_crop")} == {
@@ -193,7 +209,7 @@ def test_a_label_that_the_head_does_not_know_is_refused(card, data):
 
 def test_an_answer_that_is_no_number_is_refused(card, data):
     class Broken(PixelSession):
-        def run(self, image: np.ndarray) -> Mapping[str, np.ndarray]:
+        def run(self, image: np.ndarray, metadata: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
             return {**super().run(image), "melanoma": np.full((1, 1), np.nan, np.float32)}
 
     with pytest.raises(TargetError, match=r"p00\.png: the network's output melanoma is not a number"):
@@ -204,3 +220,40 @@ def test_an_unreadable_photo_stops_the_measurement_and_is_named(card, data):
     data.cases[7].image.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"p07\.png"):
         predict(PixelSession(), card, data.cases, workers=3)
+
+
+# --- with metadata ---
+
+FIELDS = MetadataSpec(fields=(ChoiceField(name="geometry", values=("crop", "square")),))
+
+
+class ToldSession(PixelSession):
+    """Keeps what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[list[float]] = []
+
+    def run(self, image: np.ndarray, metadata: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
+        assert metadata is not None
+        self.told += metadata.tolist()
+        return super().run(image)
+
+
+@pytest.mark.parametrize("given", ["real", "unknown"])
+def test_every_case_is_told_its_own_fields_or_nothing(card, data, given):
+    told = card.model_copy(update={"metadata": FIELDS})
+    session = ToldSession()
+    found = predict(session, told, data.cases, workers=2, metadata=given)
+    crop, square, unknown = [1, 0, 0], [0, 1, 0], [0, 0, 1]
+    assert session.told == ([crop] * 6 + [square] * 6 if given == "real" else [unknown] * N)
+    report = measure(found, found, data.cases, told, layout=LAYOUT, split="val", metadata=given, resamples=20)
+    assert report.metadata == given
+
+
+def test_a_cell_that_no_field_knows_stops_the_measurement_before_it_begins(card, data):
+    fields = MetadataSpec(fields=(ChoiceField(name="geometry", values=("crop", "squashed")),))
+    session = ToldSession()
+    with pytest.raises(DataError, match=r"6 problems.*\n.*p06: geometry is 'square'; did you mean 'squashed'"):
+        predict(session, card.model_copy(update={"metadata": fields}), data.cases, metadata="real")
+    assert session.told == []

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from edgeskin import shipped
 from edgeskin.benchmarks import evidence
 from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.errors import EdgeskinError, GraphError
@@ -96,3 +97,23 @@ def test_a_float_artifact_inherits_the_float_figures_and_no_drop(entry):
     figure = entry.inherited("fp32").metrics["mask_jaccard"]
     assert (figure.float, figure.int8, figure.drop, figure.drop_upper95) == (0.766, 0.766, 0, 0)
     assert figure.ci95 == entry.metrics["mask_jaccard"].float_ci95
+
+
+def test_figures_with_and_without_metadata_are_different_evidence(tmp_path, entry):
+    path = tmp_path / "evidence.json"
+    evidence.append(path, entry)
+    evidence.append(path, _of_split(entry, "val", metadata="real", n=1))
+    evidence.append(path, _of_split(entry, "val", metadata="unknown", n=2))
+    found = {given: evidence.find(path, GRAPH, "val", metadata=given) for given in (None, "real", "unknown")}
+    assert {given: one and one.n for given, one in found.items()} == {None: 150, "real": 1, "unknown": 2}
+    # An entry of a network that takes the image alone is written as it always was.
+    assert ["metadata" in one for one in json.loads(path.read_text())] == [False, True, True]
+    assert found["real"].inherited("int8").metadata == "real"
+
+
+def test_the_shipped_evidence_is_written_again_to_the_byte(tmp_path, entry):
+    shown = shipped.default_release() / "evidence.json"
+    path = tmp_path / "evidence.json"
+    path.write_bytes(shown.read_bytes())
+    evidence.append(path, entry)
+    assert path.read_text().startswith(shown.read_text().removesuffix("\n]\n"))

@@ -21,11 +21,14 @@ from edgeskin import targets
 from edgeskin.benchmarks import memory
 
 class Hungry:
+    metadata_width = 5
+
     def open(self, artifact, *, threads):
         self.weights = np.ones(32 * 2**20, np.uint8)
         return self
 
-    def run(self, image):
+    def run(self, image, metadata):
+        assert metadata.shape == (1, 5)
         np.ones(32 * 2**20, np.uint8)
 
 targets.get = lambda name: Hungry()

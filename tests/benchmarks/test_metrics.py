@@ -50,6 +50,7 @@ def test_mask_metrics_agree_with_a_hand_count():
     assert metrics.mcc(pixels)[0] == pytest.approx((4 * 4 - 2 * 2) / 36)
     assert metrics.pixel_sensitivity(pixels)[0] == 4 / 6
     assert metrics.pixel_specificity(pixels)[0] == 4 / 6
+    assert metrics.pixel_accuracy(pixels)[0] == 8 / 12
 
 
 def test_a_jaccard_of_exactly_65_percent_counts():
@@ -140,6 +141,19 @@ def test_metrics_of_several_classes_agree_with_scikit_learn(seed, n, classes):
     if len(set(truth)) > 1:
         assert float(metrics.balanced_accuracy(matrix)) == pytest.approx(balanced, abs=1e-12)
         assert float(metrics.kappa(matrix)) == pytest.approx(kappa, abs=1e-12)
+
+
+def test_the_auroc_of_several_classes_agrees_with_scikit_learn_and_needs_every_class():
+    generator = np.random.default_rng(8)
+    truth = generator.integers(0, 4, 80)
+    probabilities = generator.dirichlet(np.ones(4), 80)
+    expected = sklearn_metrics.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro")
+    assert float(metrics.macro_auroc(truth, probabilities)) == pytest.approx(expected, abs=1e-12)
+    twice = np.where(np.arange(80) < 10, 2.0, 1.0)
+    once_more = np.concatenate([np.arange(80), np.arange(10)])
+    again = sklearn_metrics.roc_auc_score(truth[once_more], probabilities[once_more], multi_class="ovr")
+    assert metrics.macro_auroc(truth, probabilities, twice[None]).tolist() == [pytest.approx(again, abs=1e-12)]
+    assert math.isnan(metrics.macro_auroc(truth[truth < 3], probabilities[truth < 3]))
 
 
 def test_classification_agrees_with_the_official_scorer():

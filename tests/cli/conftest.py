@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 if missing("onnx", "onnxruntime"):
     collect_ignore_glob = ["test_export.py", "test_predict.py"]
 else:
+    from metadata_graphs import write_metadata_graph
     from small_graphs import GATE, hasty, write_small_graph
 
 
@@ -59,6 +60,12 @@ def small_graph(once, phantom_data: Path) -> "Graph":
     from edgeskin.graph.folder import Graph
 
     return Graph.open(once("small_graph", lambda folder: write_small_graph(folder, phantom_data)))
+
+
+@pytest.fixture
+def told_graph(once, tmp_path: Path) -> Path:
+    """A copy of the Graph folder of a network that takes metadata."""
+    return Path(shutil.copytree(once("told_graph", write_metadata_graph), tmp_path / "told"))
 
 
 @pytest.fixture

@@ -203,3 +203,16 @@ def test_benchmark_names_the_machine_beside_its_figures(edgeskin, bundle: Path) 
     told = json.loads(edgeskin("benchmark", bundle, "--json", "--threads", "2", "--quiet").out)
     assert [figure["threads"] for figure in told["latency"]] == [2, 2]
     assert told["placement"]["provider"] == "CPUExecutionProvider"
+
+
+def test_evaluate_says_which_metadata_was_given(edgeskin, told_graph: Path, graph: Path, phantom_data: Path) -> None:
+    words = ("evaluate", told_graph, "--data", phantom_data, "--split", "val")
+    done = edgeskin(*words, "--metadata", "unknown", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["metadata"] == "unknown"
+    assert "val: 9 images, metadata unknown, float and int8" in done.err
+    assert json.loads(edgeskin(*words, "--json").out)["metadata"] == "real"
+    assert edgeskin(*words, "--metadata", "some").code == 2
+    done = edgeskin("evaluate", graph, "--data", phantom_data, "--split", "val", "--metadata", "real")
+    assert done.code == 2
+    assert "error: Invalid value for --metadata: small takes no metadata" in done.err

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from edgeskin.contract.findings import Failure, Findings, decode
 from edgeskin.contract.image import Letterbox
+from edgeskin.contract.metadata import ChoiceField, MetadataSpec, NumberField
 from edgeskin.contract.model import HeadSpec, MaskCleanup, ModelCard, Provenance
 from edgeskin.errors import PhotoError, TargetError
 
@@ -115,3 +116,19 @@ def test_findings_cannot_be_changed_and_come_back_from_their_line() -> None:
     assert Findings.model_validate_json(findings.line()) == findings
     with pytest.raises(ValidationError):
         findings.file = "b"
+
+
+def test_findings_say_what_was_known_and_never_the_values() -> None:
+    spec = MetadataSpec(
+        fields=(NumberField(name="age", low=0, high=90), ChoiceField(name="sex", values=("female", "male")))
+    )
+    told = card(MELANOMA).model_copy(update={"metadata": spec})
+    outputs = {"melanoma": np.array([0.2], np.float32)}
+    found, _ = decode(outputs, told, BOX, "a.jpg", {"age": 93, "sex": ""})
+    assert json.loads(found.line())["metadata"] == {"known": ["age"], "unknown": ["sex"], "clipped": ["age"]}
+    assert "93" not in found.line()
+    assert Findings.model_validate_json(found.line()) == found
+    nothing, _ = decode(outputs, told, BOX, "a.jpg")
+    assert json.loads(nothing.line())["metadata"]["unknown"] == ["age", "sex"]
+    alone, _ = decode(outputs, card(MELANOMA), BOX, "a.jpg")
+    assert "metadata" not in json.loads(alone.line())

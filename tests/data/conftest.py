@@ -35,7 +35,23 @@ def lesion() -> Callable[[int], Pixels]:
 @pytest.fixture(scope="session")
 def isic2017() -> Path:
     """The real images, where EDGESKIN_DATA names their parent."""
-    folder = Path(os.environ.get("EDGESKIN_DATA", "")) / "isic2017"
+    return _real("isic2017")
+
+
+@pytest.fixture(scope="session")
+def ham10000() -> Path:
+    """Likewise."""
+    return _real("ham10000")
+
+
+@pytest.fixture(scope="session")
+def pad_ufes_20() -> Path:
+    """Likewise."""
+    return _real("pad_ufes_20")
+
+
+def _real(name: str) -> Path:
+    folder = Path(os.environ.get("EDGESKIN_DATA", "")) / name
     if not os.environ.get("EDGESKIN_DATA") or not folder.is_dir():
-        pytest.skip("needs isic2017 under EDGESKIN_DATA")
+        pytest.skip(f"needs {name} under EDGESKIN_DATA")
     return folder

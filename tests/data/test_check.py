@@ -127,7 +127,7 @@ def test_an_empty_class_and_an_empty_mask_are_warnings(folder: Path) -> None:
 
 def test_files_that_no_row_names_are_noted(folder: Path, lesion: Draw) -> None:
     save(folder, 99, lesion(99))
-    assert "1 files in images/ are not in labels.csv and are ignored" in check(folder).notes
+    assert "1 image files are not in labels.csv and are ignored" in check(folder).notes
 
 
 def test_the_exclude_file_keeps_val_and_test_whole(folder: Path, lesion: Draw) -> None:

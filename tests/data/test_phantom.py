@@ -181,6 +181,7 @@ def test_golden_photos_have_many_sizes_and_half_have_no_metadata() -> None:
     assert max(w / h for h, w in sizes) >= 2
     assert all((p.age_years, p.sex, p.site) == (None, None, None) for p in photos[8:])
     assert any(p.age_years is not None for p in photos[:8])
+    assert [p.has_metadata for p in golden_photos()] == ([True] * 8 + [False] * 8) * 2
     assert {p.diagnosis for p in photos} == set(DIAGNOSES)
 
 

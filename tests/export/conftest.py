@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 if missing("onnx", "onnxruntime"):
     collect_ignore_glob = ["test_journey.py", "test_evaluate.py", "test_release.py"]
 else:
+    from metadata_graphs import write_metadata_graph
     from small_graphs import GATE, hasty, write_small_graph
 
 
@@ -39,6 +40,14 @@ def graph(small_graph: "Graph", tmp_path: Path) -> "Graph":
     from edgeskin.graph.folder import Graph
 
     return Graph.open(Path(shutil.copytree(small_graph.folder, tmp_path / "graph")))
+
+
+@pytest.fixture
+def told_graph(once, tmp_path: Path) -> "Graph":
+    """A copy of the Graph folder of a network that takes metadata."""
+    from edgeskin.graph.folder import Graph
+
+    return Graph.open(Path(shutil.copytree(once("told_graph", write_metadata_graph), tmp_path / "told")))
 
 
 @pytest.fixture(scope="session")

@@ -107,3 +107,46 @@ def test_a_failed_evaluation_leaves_the_evidence_as_it_was(
     assert graph.evidence.read_bytes() == before
     assert json.loads(before)[0]["split"] == "val"
     assert not list(graph.folder.glob(".*"))
+
+
+# --- with metadata ---
+
+
+def test_a_network_is_measured_with_real_metadata_and_with_all_unknown(told_graph: Graph, phantom_data: Path) -> None:
+    real = evaluate.evaluate(told_graph, phantom_data, "val")
+    unknown = evaluate.evaluate(told_graph, phantom_data, "val", metadata="unknown")
+    assert (real.metadata, unknown.metadata) == ("real", "unknown")
+    assert [entry.metadata for entry in evidence.read(told_graph.evidence)] == ["real", "unknown"]
+    # Masks do not depend on what is known, melanoma does.
+    assert real.metrics["mask_jaccard"] == unknown.metrics["mask_jaccard"]
+    assert real.metrics["melanoma_ece"] != unknown.metrics["melanoma_ece"]
+    found = evidence.find(told_graph.evidence, told_graph.sha256, "val", metadata="unknown")
+    assert found is not None
+    assert found.metrics == unknown.metrics
+
+
+def test_the_test_split_is_looked_at_once_with_each_metadata(told_graph: Graph, phantom_data: Path) -> None:
+    evaluate.evaluate(told_graph, phantom_data, "test")
+    evaluate.evaluate(told_graph, phantom_data, "test", metadata="unknown")
+    for given in ("real", "unknown", None):
+        with pytest.raises(EdgeskinError, match="touched once per release"):
+            evaluate.evaluate(told_graph, phantom_data, "test", metadata=given)
+
+
+def test_a_column_that_the_table_lacks_is_one_caution(told_graph: Graph, phantom_data: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(phantom_data, tmp_path / "other"))
+    table = (other / "labels.csv").read_text()
+    (other / "labels.csv").write_text(table.replace(",sex,", ",gender,", 1))
+    report = evaluate.evaluate(told_graph, other, "val")
+    assert [each for each in report.cautions if "no column" in each] == [
+        "labels.csv has no column sex: unknown for every image"
+    ]
+    (other / "labels.csv").write_text(table.replace(",female,", ",f,"))
+    with pytest.raises(DataError, match=r"sex is 'f'; did you mean|sex is 'f'. Known: female, male"):
+        evaluate.evaluate(told_graph, other, "val")
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_metadata_asked_of_a_network_that_takes_none_is_refused(graph: Graph, phantom_data: Path) -> None:
+    with pytest.raises(EdgeskinError, match="small takes no metadata"):
+        evaluate.evaluate(graph, phantom_data, "val", metadata="real")

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from edgeskin.contract.image import read_photo
+from edgeskin.contract.metadata import ChoiceField, MetadataSpec, NumberField
 from edgeskin.contract.model import HeadSpec, ModelCard, Provenance
 from edgeskin.data import phantom
 from edgeskin.errors import GraphError
 from edgeskin.export import golden
-from edgeskin.export.golden import Outputs, UInt8
+from edgeskin.export.golden import Float32, Outputs, UInt8
 
 CARD = ModelCard(
     name="tiny",
@@ -29,10 +30,10 @@ CARD = ModelCard(
         recipe="none", recipe_sha256="0" * 64, data=(), data_list_sha256="0" * 64, seed=0, edgeskin_version="0"
     ),
 )
-PHOTOS = [case.image for case in phantom.golden_photos(6)]
+PHOTOS = phantom.golden_photos(6)
 
 
-def float_network(image: UInt8) -> Outputs:
+def float_network(image: UInt8, metadata: Float32 | None = None) -> Outputs:
     """Darker is more lesion."""
     dark = 1 - image.mean(axis=1, keepdims=True, dtype=np.float64) / 255
     mean = dark.mean(axis=(1, 2, 3))
@@ -43,9 +44,12 @@ def float_network(image: UInt8) -> Outputs:
     }
 
 
-def int8_network(image: UInt8) -> Outputs:
+def int8_network(image: UInt8, metadata: Float32 | None = None) -> Outputs:
     """The same in steps of 1/256."""
-    return {name: (np.rint(values * 256) / 256).astype(np.float32) for name, values in float_network(image).items()}
+    return {
+        name: (np.rint(values * 256) / 256).astype(np.float32)
+        for name, values in float_network(image, metadata).items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,7 @@ def test_what_is_written_is_read_back(written: Path) -> None:
     read = golden.read(written, CARD)
     assert [case.name for case in read.cases] == ["00", "01", "02", "03", "04", "05"]
     for case, photo in zip(read.cases, PHOTOS, strict=True):
-        assert np.array_equal(read_photo(case.photo), photo)
+        assert np.array_equal(read_photo(case.photo), photo.image)
         assert case.findings.file == f"{case.name}.png"
         assert case.findings.heads["melanoma"]["melanoma"] == pytest.approx(
             float(int8_network(case.image[None])["melanoma"][0, 0]), abs=1e-6
@@ -137,7 +141,7 @@ def test_pickled_outputs_are_never_unpickled(folder: Path) -> None:
 
 
 def test_a_failed_network_leaves_the_older_cases_untouched(folder: Path) -> None:
-    def broken(image: UInt8) -> Outputs:
+    def broken(image: UInt8, metadata: Float32 | None) -> Outputs:
         raise GraphError("no engine")
 
     with pytest.raises(GraphError, match="no engine"):
@@ -147,8 +151,93 @@ def test_a_failed_network_leaves_the_older_cases_untouched(folder: Path) -> None
 
 def test_the_32_cases_at_192_pixels_stay_below_8_mib(tmp_path: Path) -> None:
     card = CARD.model_copy(update={"size": 192})
-    photos = [case.image for case in phantom.golden_photos()]
+    photos = phantom.golden_photos()
     golden.write(tmp_path / "golden", photos, card, float_network, int8_network)
     assert len(photos) == 32
     size_bytes = sum(path.stat().st_size for path in (tmp_path / "golden").rglob("*") if path.is_file())
     assert size_bytes < 8 * 2**20
+
+
+# --- with metadata ---
+
+SPEC = MetadataSpec(
+    fields=(NumberField(name="age", low=0, high=90), ChoiceField(name="sex", values=("female", "male")))
+)
+TOLD = CARD.model_copy(update={"metadata": SPEC})
+MANY = phantom.golden_photos(16)
+
+
+def told_network(image: UInt8, metadata: Float32 | None = None) -> Outputs:
+    """Melanoma is likelier the more is known."""
+    assert metadata is not None
+    assert metadata.shape == (1, 5)
+    return {**float_network(image), "melanoma": 1 - metadata[:, [1, 4]].sum(1, keepdims=True) / 4}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("told") / "golden"
+    golden.write(folder, MANY, TOLD, told_network, told_network)
+    return folder
+
+
+@pytest.fixture
+def told_copy(told: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(told, tmp_path / "told"))
+
+
+def test_half_of_the_cases_have_fields_drawn_from_the_specification(told: Path) -> None:
+    cases = golden.read(told, TOLD).cases
+    assert [bool(case.values) for case in cases] == [photo.has_metadata for photo in MANY] == [True] * 8 + [False] * 8
+    for case in cases:
+        assert case.metadata is not None
+        np.testing.assert_array_equal(case.metadata, SPEC.encode(case.values))
+        assert case.findings.metadata is not None
+        assert case.findings.metadata.known == SPEC.known(case.values)
+        assert SPEC.clipped(case.values) == ()
+    np.testing.assert_array_equal(cases[8].metadata, SPEC.unknown())
+    assert len({case.values["age"] for case in cases[:8]}) > 4
+    assert {case.values["sex"] for case in cases[:8]} == {"female", "male", None}
+
+
+def test_a_network_with_metadata_is_run_on_both_inputs(told: Path) -> None:
+    read = golden.read(told, TOLD)
+    np.testing.assert_array_equal(read.run(told_network)["melanoma"], read.int8_outputs["melanoma"])
+    # Two flags of two stand at a half each; nothing is known from the ninth case on.
+    assert read.int8_outputs["melanoma"][8:].ravel().tolist() == [0.5] * 8
+    assert read.int8_outputs["melanoma"][:8].max() == 1
+
+
+def test_equal_specifications_give_equal_bytes(told: Path, tmp_path: Path) -> None:
+    golden.write(tmp_path / "again", MANY, TOLD, told_network, told_network)
+    for part in ("golden.json", "inputs/metadata.npy"):
+        assert (tmp_path / "again" / part).read_bytes() == (told / part).read_bytes()
+
+
+def test_fields_that_no_longer_become_the_stored_input_are_noticed(told_copy: Path) -> None:
+    assert golden.read(told_copy, TOLD).changed_inputs() == ()
+    index = json.loads((told_copy / "golden.json").read_text())
+    index["cases"][3]["metadata"]["age"] = 1
+    index["cases"][9]["metadata"]["sex"] = "neither"
+    (told_copy / "golden.json").write_text(json.dumps(index))
+    assert golden.read(told_copy, TOLD).changed_inputs() == ("03", "09")
+
+
+def test_metadata_that_is_missing_damaged_or_anothers_is_named(told_copy: Path, folder: Path) -> None:
+    wider = TOLD.model_copy(update={"metadata": MetadataSpec(fields=SPEC.fields[:1])})
+    with pytest.raises(GraphError, match=r"metadata\.npy: is not float32 of the shape \(16, 2\)"):
+        golden.read(told_copy, wider)
+    (told_copy / "inputs" / "metadata.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(GraphError, match=r"metadata\.npy: is damaged"):
+        golden.read(told_copy, TOLD)
+    (told_copy / "inputs" / "metadata.npy").unlink()
+    with pytest.raises(GraphError, match=r"metadata\.npy: no such file"):
+        golden.read(told_copy, TOLD)
+    with pytest.raises(GraphError, match=r"golden\.json: case 00 has no metadata, and tiny takes some"):
+        golden.read(folder, TOLD)
+
+
+def test_a_network_without_metadata_has_none_in_its_cases(written: Path) -> None:
+    assert not (written / "inputs" / "metadata.npy").exists()
+    assert all("metadata" not in case for case in json.loads((written / "golden.json").read_text())["cases"])
+    assert all(case.inputs[1] is None for case in golden.read(written, CARD).cases)

@@ -28,7 +28,8 @@ from edgeskin.errors import (
     RecipeError,
     TargetError,
 )
-from edgeskin.export import journey
+from edgeskin.export import evaluate, journey
+from edgeskin.export.benchmark import benchmark
 from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
@@ -264,7 +265,7 @@ def test_an_empty_folder_and_an_older_bundle_are_replaced(
 
 def test_a_golden_photo_or_input_that_was_changed_is_an_error(graph: Graph, profile: Profile, tmp_path: Path) -> None:
     shutil.copy(graph.golden / "photos" / "02.png", graph.golden / "photos" / "01.png")
-    with pytest.raises(GraphError, match=r"1 photos become other bytes than their stored inputs \(01\)"):
+    with pytest.raises(GraphError, match=r"1 photos or their fields become other bytes than their stored inputs \(01\)"):
         journey.export(graph, profile, tmp_path / "bundle")
 
 
@@ -471,3 +472,31 @@ def test_an_artifact_that_was_written_wrong_fails_although_the_engine_agrees_wit
     failed = {promise.name for promise in exported.verdict.in_state("failed")}
     assert exported.verdict.exit_code == 3
     assert "read_back_differences" in failed
+
+
+def test_a_network_that_takes_metadata_goes_the_whole_way(
+    told_graph: Graph, profile: Profile, phantom_data: Path, tmp_path: Path
+) -> None:
+    exported = journey.export(told_graph, profile.altered(split="val"), tmp_path / "bundle", data=phantom_data)
+    measured = exported.report.measurements
+    assert exported.verdict.state == "passed", exported.verdict.promises
+    assert (measured.equivalent, measured.reads_back) == (True, True)
+    assert measured.accuracy is not None
+    assert measured.accuracy.metadata == "real"
+    assert "generic, val, metadata real: 9 images, measured in this run." in (tmp_path / "bundle/report.md").read_text()
+    assert bundles.verify(tmp_path / "bundle") == ()
+    assert (tmp_path / "bundle/golden/inputs/metadata.npy").is_file()
+    figures = benchmark(tmp_path / "bundle", 1, "quick")
+    assert [figure.name for figure in figures.latency] == ["model int8", "photo to findings"]
+
+
+def test_accuracy_with_nothing_known_is_no_evidence_for_a_bundle(
+    told_graph: Graph, profile: Profile, phantom_data: Path, tmp_path: Path
+) -> None:
+    evaluate.evaluate(told_graph, phantom_data, "val", metadata="unknown")
+    by_unknown = journey.export(told_graph, profile.altered(split="val"), tmp_path / "one")
+    assert by_unknown.report.measurements.accuracy is None
+    evaluate.evaluate(told_graph, phantom_data, "val")
+    by_real = journey.export(told_graph, profile.altered(split="val"), tmp_path / "other").report.measurements.accuracy
+    assert by_real is not None
+    assert by_real.metadata == "real"

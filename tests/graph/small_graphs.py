@@ -57,9 +57,8 @@ def write_small_graph(folder: Path, data: Path) -> None:
         ),
     )
     card.write(folder / "model.json")
-    photos = [case.image for case in golden_photos(PHOTOS)]
     in_float, in_int8 = (reference_session(folder / name) for name in ("fp32.onnx", "int8.onnx"))
-    golden.write(folder / "golden", photos, card, in_float.run, in_int8.run)
+    golden.write(folder / "golden", golden_photos(PHOTOS), card, in_float.run, in_int8.run)
 
 
 @contextmanager

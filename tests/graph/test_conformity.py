@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import metadata_graphs
 import pytest
 from raw_graphs import small
 
@@ -85,3 +86,15 @@ def test_a_head_that_another_operator_computes_is_named(network: Network) -> Non
     swapped = DIAGNOSIS.model_copy(update={"kind": "sigmoid", "labels": ("melanoma",), "threshold": 0.5})
     found = rules(card_findings(network, card(network, MASK, swapped, MELANOMA)))
     assert found == [("card-heads", "diagnosis")]
+
+
+def test_the_cards_metadata_is_the_networks_second_input(network: Network) -> None:
+    told = metadata_graphs.told_and_seen(quantized=True)
+    its_card = metadata_graphs.card()
+    assert rules(card_findings(told, its_card)) == []
+    assert rules(card_findings(told, its_card.model_copy(update={"metadata": None}))) == [("card-inputs", "model.json")]
+    narrower = its_card.metadata.model_copy(update={"fields": its_card.metadata.fields[:1]})
+    (finding,) = card_findings(told, its_card.model_copy(update={"metadata": narrower}))
+    assert str(finding) == "card-inputs: metadata: has the shape (5,), the card's fields have 2 slots"
+    asking = card(network).model_copy(update={"metadata": its_card.metadata})
+    assert rules(card_findings(network, asking)) == [("card-inputs", "model.json")]

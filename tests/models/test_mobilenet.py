@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from edgeskin.models.mobilenet import MobileNetV2, scaled
+from edgeskin.models.blocks import scaled
+from edgeskin.models.mobilenet import MobileNetV2
 
 
 def test_the_encoder_has_as_many_parameters_as_the_published_one() -> None:
@@ -76,3 +77,18 @@ def test_padding_at_the_end_sees_what_symmetric_padding_sees_one_pixel_further()
 def test_only_the_projections_are_without_an_activation() -> None:
     # "Linear bottlenecks": 17 projections, one a block.
     assert sum(layer.activation is None for layer in MobileNetV2().convolutions()) == 17
+
+
+def test_a_narrow_encoder_sums_where_the_wide_one_does() -> None:
+    # At 0.25 stem and first stage are both 8 wide: max(8, round) of 8 and of 4.
+    narrow, wide = MobileNetV2(0.25), MobileNetV2()
+    assert narrow.channels[0] == narrow.stem.conv.out_channels == 8
+    assert [block.residual for block in narrow.blocks()] == [block.residual for block in wide.blocks()]
+    assert sum(block.residual for block in wide.blocks()) == 10  # table 2: n − 1 a stage: 1 + 2 + 3 + 2 + 2
+
+
+def test_the_names_of_its_tensors_are_those_that_released_networks_hold() -> None:
+    state = MobileNetV2(0.35).state_dict()
+    assert list(state)[:2] == ["stem.conv.weight", "stem.norm.weight"]
+    assert "stages.1.0.layers.2.norm.running_var" in state
+    assert len(state) == 52 * 6  # weight, gain, bias, mean, variance, steps of each convolution

@@ -1,4 +1,4 @@
-"""Both ImageNet starts against MobileNetV2 written a second time (published.py)."""
+"""ImageNet starts against the networks written a second time (published.py, torchvision_layout.py)."""
 
 import math
 import os
@@ -12,11 +12,21 @@ import torch
 from published import LEVELS, blocks, features, symmetric, tensorflow_same
 from torch import Tensor
 from torch.nn import functional
+from torchvision_layout import FIRES, V3, squeezenet_maps, squeezenet_state, v3_maps, v3_state
 
 from edgeskin.data.phantom import photo
 from edgeskin.errors import RecipeError
+from edgeskin.models.encoder import encoder as build
 from edgeskin.models.mobilenet import MobileNetV2
-from edgeskin.models.start import load_folded, load_torchvision, recreate_batch_norm
+from edgeskin.models.mobilenet_v3 import MobileNetV3
+from edgeskin.models.start import (
+    load_folded,
+    load_torchvision,
+    recreate_batch_norm,
+    select_channels,
+    start_encoder,
+    start_problems,
+)
 
 LAYERS = [layer for block in blocks() for layer in block]
 MEAN, STD = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))  # torchvision's documentation
@@ -167,6 +177,59 @@ def test_the_real_imagenet_start_names_the_same_of_1001_classes_as_the_published
     assert expected.softmax(1).amax() > 0.1, "the weights do see something, 1/1001 is nothing"
 
 
+def squeezenet_file() -> Path:
+    data = os.environ.get("EDGESKIN_DATA")
+    path = Path(data or "") / ".." / "weights" / "squeezenet_1.0_imagenet.npz"
+    if not data or not path.is_file():
+        pytest.skip("needs ../weights/squeezenet_1.0_imagenet.npz beside EDGESKIN_DATA")
+    return path
+
+
+def caffe_state(path: Path) -> dict[str, Tensor]:
+    """Caffe's arrays under torchvision's keys: both list a Fire module as squeeze, 1×1, 3×3."""
+    with np.load(path) as archive:
+        arrays = [torch.from_numpy(archive[key].astype(np.float32)) for key in archive.files]
+    return dict(zip(squeezenet_state("squeezenet_1_0"), arrays, strict=True))
+
+
+@pytest.mark.data
+def test_the_real_squeezenet_start_names_the_same_of_1000_classes_as_the_published_network() -> None:
+    path = squeezenet_file()
+    state = caffe_state(path)
+    pixels = photos(6, 96)
+    encoder = build("squeezenet_1_0").train(False)
+    start_encoder(encoder, "imagenet", path.parent, [ours(pixels)])
+    # data/README.md: blue, green, red minus (104, 117, 123).
+    caffe = framed(pixels, 7).flip(1) - torch.tensor((104.0, 117.0, 123.0)).reshape(1, 3, 1, 1)
+    with torch.no_grad():
+        last = squeezenet_maps("squeezenet_1_0", state, caffe)[-1]
+        found, expected = (
+            functional.conv2d(map_, state["classifier.1.weight"], state["classifier.1.bias"]).relu().mean((2, 3))
+            for map_ in (encoder(ours(pixels))[3], last)
+        )
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)
+    assert found.argmax(1).tolist() == expected.argmax(1).tolist()
+    assert expected.softmax(1).amax() > 0.1, "the weights do see something, 1/1000 is nothing"
+
+
+@pytest.mark.data
+def test_with_relu6_a_squeezenet_start_is_the_same_function_times_one_factor() -> None:
+    path = squeezenet_file()
+    image = ours(photos(4, 64))
+    native, variant = (build("squeezenet_1_0", activation=kind).train(False) for kind in ("native", "relu6"))
+    for network in (native, variant):
+        start_encoder(network, "imagenet", path.parent, [image])
+    with torch.no_grad():
+        pairs = [
+            (ours_.flatten(), theirs.flatten()) for ours_, theirs in zip(variant(image), native(image), strict=True)
+        ]
+    factor = (pairs[0][0] @ pairs[0][1] / (pairs[0][1] @ pairs[0][1])).item()
+    assert factor < 0.05, "activations reach hundreds"
+    for scaled, plain in pairs:
+        assert 0 < scaled.max() <= 6
+        torch.testing.assert_close(scaled, factor * plain, rtol=1e-2, atol=1e-3 * scaled.max().item())
+
+
 # --- torchvision ---
 
 
@@ -194,6 +257,45 @@ def test_a_torchvision_start_computes_what_its_file_computes_though_its_pixels_a
         # torchvision itself pads with its own 0: the stem is the same wherever no padding is seen.
         published = norm(0, functional.conv2d(normalised, weights[0], stride=2, padding=1)).clamp(0, 6)
         torch.testing.assert_close(encoder.stem(ours(pixels))[..., 1:, 1:], published[..., 1:, 1:], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", V3)
+def test_a_mobilenet_v3_start_keeps_its_function_though_its_epsilon_is_another(name: str, tmp_path: Path) -> None:
+    state = v3_state(name)
+    torch.save(state, tmp_path / "v3.pth")
+    encoder = build(name, padding="symmetric").train(False)
+    load_torchvision(encoder, tmp_path / "v3.pth")
+    pixels = photos(2)
+    normalised = (pixels / 255 - MEAN.reshape(1, 3, 1, 1)) / STD.reshape(1, 3, 1, 1)
+    with torch.no_grad():
+        expected = v3_maps(name, state, normalised, symmetric, (128 / 255 - MEAN) / STD)
+        for found, map_ in zip(encoder(ours(pixels)), expected, strict=True):
+            torch.testing.assert_close(found, map_, rtol=1e-3, atol=1e-3 * map_.abs().max().item())
+
+
+def framed(pixels: Tensor, kernel: int) -> Tensor:
+    """A photo in a mid-grey frame: of a window of `kernel` at stride 2, kernel − 2 rows, the odd one at the end."""
+    before = (kernel - 2) // 2
+    after = kernel - 2 - before
+    return functional.pad(pixels - 128, (before, after, before, after)) + 128
+
+
+@pytest.mark.parametrize("name", FIRES)
+def test_a_squeezenet_start_computes_what_its_file_computes_on_the_photo_in_a_grey_frame(
+    name: str, tmp_path: Path
+) -> None:
+    state = squeezenet_state(name)
+    torch.save(state, tmp_path / "squeezenet.pth")
+    encoder = build(name).train(False)
+    pixels = photos(3)
+    load_torchvision(encoder, tmp_path / "squeezenet.pth", [ours(pixels)[:2], ours(pixels)[2:]])
+    normalised = (framed(pixels, FIRES[name][1]) / 255 - MEAN.reshape(1, 3, 1, 1)) / STD.reshape(1, 3, 1, 1)
+    with torch.no_grad():
+        found, expected = encoder(ours(pixels)), squeezenet_maps(name, state, normalised)
+    for map_, published in zip(found[:4], expected, strict=True):
+        torch.testing.assert_close(map_, published, rtol=1e-3, atol=1e-3 * published.max().item())
+    deviations = encoder.convolutions()[3].norm.running_var
+    assert not torch.allclose(deviations, torch.ones_like(deviations), atol=0.01), "batch norm was made from images"
 
 
 class Runs:
@@ -260,3 +362,69 @@ def test_a_missing_file_is_one_sentence_that_names_it(tmp_path: Path) -> None:
     for load in (load_torchvision, lambda encoder, path: load_folded(encoder, path, [])):
         with pytest.raises(RecipeError, match=r"absent\.npz: cannot be read"):
             load(MobileNetV2(0.35), tmp_path / "absent.npz")
+
+
+# --- from a recipe's words ---
+
+
+def test_a_random_start_changes_nothing() -> None:
+    encoder = MobileNetV3("small", 0.25)
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    start_encoder(encoder, "random", None, [])
+    assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
+
+
+def test_a_file_that_fits_is_loaded_whatever_its_width(tmp_path: Path) -> None:
+    weights, biases = random_weights(), random_vectors(0.3, 0.0, 1)
+    write_folded(tmp_path / "mobilenet_v2_1.0_imagenet.npz", weights, biases)
+    found, expected = MobileNetV2(), MobileNetV2()
+    images = [ours(photos(2))]
+    start_encoder(found, "imagenet", tmp_path, images)
+    load_folded(expected, tmp_path / "mobilenet_v2_1.0_imagenet.npz", images)
+    assert all(torch.equal(found.state_dict()[key], value) for key, value in expected.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "squeezenet_1_1"])
+def test_a_narrow_encoder_starts_from_the_strongest_channels_of_the_wide_one(name: str, tmp_path: Path) -> None:
+    state = v3_state(name) if name in V3 else squeezenet_state(name)
+    torch.save(state, tmp_path / "wide.pth")
+    images = [ours(photos(2))]
+    found, expected = build(name, 0.25, "symmetric"), build(name, 0.25, "symmetric")
+    start_encoder(found, str(tmp_path / "wide.pth"), None, images)
+    wide = build(name, 1.0, "symmetric")
+    load_torchvision(wide, tmp_path / "wide.pth", images)
+    select_channels(wide, expected)
+    assert all(torch.equal(found.state_dict()[key], value) for key, value in expected.state_dict().items())
+
+
+def test_an_encoder_wider_than_its_start_is_refused(tmp_path: Path) -> None:
+    torch.save(v3_state("mobilenet_v3_small"), tmp_path / "wide.pth")
+    with pytest.raises(RecipeError, match=r"wide\.pth: holds other channels .*network\.width of at most 1"):
+        start_encoder(MobileNetV3("small", 1.5), str(tmp_path / "wide.pth"), None, [])
+
+
+def test_a_state_dict_of_another_encoder_is_refused_also_for_a_narrow_one(tmp_path: Path) -> None:
+    torch.save(v3_state("mobilenet_v3_large"), tmp_path / "large.pth")
+    with pytest.raises(RecipeError, match=r"large\.pth: does not fit this encoder"):
+        start_encoder(MobileNetV3("small", 0.5), str(tmp_path / "large.pth"), None, [])
+
+
+def test_what_is_wrong_with_a_start_is_told_before_a_file_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "state.pth").write_bytes(b"")
+    assert start_problems("mobilenet_v3_large", 2.0, "random", None) == []
+    assert start_problems("mobilenet_v3_large", 1.0, str(tmp_path / "state.pth"), None) == []
+    assert start_problems("squeezenet_1_0", 0.5, "imagenet", tmp_path) == []
+    (missing,) = start_problems("mobilenet_v2", 1.0, str(tmp_path / "absent.pth"), None)
+    assert "absent.pth" in missing
+    (folder,) = start_problems("squeezenet_1_0", 1.0, "imagenet", None)
+    assert "squeezenet_1.0_imagenet.npz" in folder
+    assert "--weights DIR or EDGESKIN_WEIGHTS" in folder
+    none, wide = start_problems("mobilenet_v3_small", 1.4, "imagenet", tmp_path)
+    assert "no such weights for mobilenet_v3_small" in none
+    assert "torchvision state dict" in none
+    assert "network.width is 1.4" in wide
+
+
+def test_an_imagenet_start_of_an_encoder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="there are no such weights for squeezenet_1_1"):
+        start_encoder(build("squeezenet_1_1", 0.25), "imagenet", tmp_path, [])

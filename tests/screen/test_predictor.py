@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from edgeskin.contract.findings import Failure, Findings
+from edgeskin.contract.metadata import MetadataSpec, NumberField
 from edgeskin.contract.model import HeadSpec, MaskCleanup, ModelCard, Provenance
 from edgeskin.errors import EdgeskinError, TargetError
 from edgeskin.screen import overlay
@@ -44,7 +45,12 @@ class DarkIsLesion:
     delay_s: float = 0.0
     threads: set[str] = field(default_factory=set)
 
-    def run(self, image: UInt8) -> Mapping[str, Float32]:
+    @property
+    def metadata_width(self) -> None:
+        return None
+
+    def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
+        assert metadata is None
         assert image.shape == (1, 3, 64, 64)
         self.threads.add(threading.current_thread().name)
         time.sleep(self.delay_s)
@@ -180,7 +186,7 @@ def test_a_network_without_a_mask_draws_none(tmp_path: Path) -> None:
 
 def test_an_answer_that_is_no_probability_stops_the_run(tmp_path: Path) -> None:
     class Broken(DarkIsLesion):
-        def run(self, image: UInt8) -> Mapping[str, Float32]:
+        def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
             return {**super().run(image), "melanoma": np.array([[np.nan]], np.float32)}
 
     with pytest.raises(TargetError, match="melanoma"):
@@ -228,7 +234,7 @@ def test_only_a_few_photos_are_decoded_ahead(tmp_path: Path, monkeypatch: pytest
     seen = []
 
     class Watching(DarkIsLesion):
-        def run(self, image: UInt8) -> Mapping[str, Float32]:
+        def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
             time.sleep(0.005)
             seen.append(len(read))
             return session.run(image)
@@ -249,3 +255,38 @@ def test_a_folder_stands_for_its_pictures_by_name(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(EdgeskinError, match="no picture in this folder"):
         photos_in([tmp_path / "none"])
+
+
+# --- with metadata ---
+
+TOLD = CARD.model_copy(update={"metadata": MetadataSpec(fields=(NumberField(name="age", low=0, high=100),))})
+
+
+class Told(DarkIsLesion):
+    """A network that answers with the age it was told, from 0 to 1; one half where it is unknown."""
+
+    @property
+    def metadata_width(self) -> int:
+        return 2
+
+    def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
+        assert metadata is not None
+        return {**super().run(image), "melanoma": metadata[:, :1] / 2 + 0.5}
+
+
+def test_each_photo_is_told_its_own_metadata_and_the_others_nothing(tmp_path: Path) -> None:
+    photos = [save(tmp_path / f"{n}.png") for n in range(9)]
+    told = {photos[3]: {"age": 100}, photos[7]: {"age": "0"}, photos[8]: {"age": "unknown"}}
+    answers = list(Predictor(Told(), TOLD, workers=3).predict(photos, metadata=told))
+    melanoma = [answer.heads["melanoma"]["melanoma"] for answer in answers if isinstance(answer, Findings)]
+    assert melanoma == [0.5, 0.5, 0.5, 1, 0.5, 0.5, 0.5, 0, 0.5]
+    known = [bool(answer.metadata and answer.metadata.known) for answer in answers if isinstance(answer, Findings)]
+    assert known == [n in (3, 7) for n in range(9)]
+
+
+def test_metadata_that_cannot_be_used_is_refused_before_any_photo_is_read(predictor: Predictor, tmp_path: Path) -> None:
+    photo = tmp_path / "absent.png"
+    with pytest.raises(EdgeskinError, match="age is 'old', which is no number"):
+        Predictor(Told(), TOLD).predict([photo], metadata={photo: {"age": "old"}})
+    with pytest.raises(EdgeskinError, match="tiny takes no metadata"):
+        predictor.predict([photo], metadata={photo: {"age": 5}})

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import metadata_graphs
 import numpy as np
 import onnx
 import pytest
@@ -234,3 +235,63 @@ def test_sums_of_the_largest_bytes_do_not_saturate_on_this_cpu(tmp_path: Path) -
     answer = OnnxSession(tmp_path / "bytes.onnx").run(pixel)["y"]
     # a saturates its own scale at exactly 255 steps, so b is 200 of its steps.
     np.testing.assert_allclose(answer, 200 * stored["huge"], rtol=1e-6)
+
+
+# --- with metadata ---
+
+
+@pytest.fixture(scope="module")
+def told(once) -> Artifact:
+    graph = Graph.open(once("told_graph", metadata_graphs.write_metadata_graph))
+    return TARGET.build(graph, "int8", once("told_artifact", Path.mkdir))
+
+
+def answer(session: OnnxSession, **values: object) -> float:
+    """Melanoma of a photo of red 0 about whose owner `values` are known."""
+    image = np.zeros((1, 3, 32, 32), np.uint8)
+    return float(session.run(image, metadata_graphs.SPEC.encode(values)[None])["melanoma"][0, 0])
+
+
+def test_a_session_says_from_its_file_which_inputs_it_has(int8: Artifact, told: Artifact) -> None:
+    assert TARGET.open(int8).metadata_width is None
+    assert TARGET.open(told).metadata_width == 5
+    assert TARGET.read(told) == metadata_graphs.told_and_seen(quantized=True)
+
+
+def test_metadata_multiplies_what_is_seen(told: Artifact) -> None:
+    for session in (TARGET.open(told), TARGET.open(told, plain=True)):
+        # The formula of metadata_graphs: red is −1, so the logit is 4 times the gate.
+        for gate, values in ((1, {"sex": "female"}), (0.75, {"sex": "male", "age": 100}), (0.25, {})):
+            # int8 rounds gate and product (half of 3/256, times 4) and logit (half of 3/64): a quarter of that after.
+            assert answer(session, **values) == pytest.approx(1 / (1 + np.exp(-4 * gate)), abs=0.02)
+
+
+def test_the_whole_range_of_metadata_enters_integers_exactly(told: Artifact) -> None:
+    """A step of 1/64 in age moves the gate by 1/256, a third of its own step: 65 ages reach 22 gates or so."""
+    session = TARGET.open(told)
+    assert len({answer(session, age=age, sex="female") for age in range(101)}) > 20
+
+
+def test_metadata_that_is_missing_not_taken_or_of_another_shape_is_refused(told: Artifact, int8: Artifact) -> None:
+    image, row = np.zeros((2, 3, 32, 32), np.uint8), np.zeros((2, 5), np.float32)
+    session = TARGET.open(told)
+    with pytest.raises(TargetError, match=r"takes metadata as float32 \[N, 5\] beside image, and none was given"):
+        session.run(image)
+    with pytest.raises(TargetError, match=r"takes metadata as float32 \[N, 5\], not float64 \[2, 5\]"):
+        session.run(image, row.astype(np.float64))
+    with pytest.raises(TargetError, match=r"not float32 \[2, 4\]"):
+        session.run(image, row[:, :4])
+    with pytest.raises(TargetError, match="2 rows of image, but 1 of metadata"):
+        session.run(image, row[:1])
+    with pytest.raises(TargetError, match="takes image alone, and metadata was given"):
+        TARGET.open(int8).run(image, row)
+
+
+def test_a_file_with_another_input_is_refused_when_opened(tmp_path: Path) -> None:
+    raw = Raw(size=32)
+    raw.inputs.append(helper.make_tensor_value_info("age", TensorProto.FLOAT, ["N", 1]))
+    raw.outputs.append("melanoma")
+    raw.op("Sigmoid", "age", output="melanoma")
+    onnx.save(raw.model(), tmp_path / "model.onnx")
+    with pytest.raises(TargetError, match=r"its inputs are image .*age"):
+        OnnxSession(tmp_path / "model.onnx")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -6,9 +7,13 @@ import pytest
 import torch
 
 from edgeskin.contract.image import letterbox
+from edgeskin.contract.metadata import MetadataSpec, NumberField
 from edgeskin.contract.model import HeadSpec
-from edgeskin.data.cases import read_cases, read_image, read_mask
-from edgeskin.train.loader import Batch, Samples, decode, plain_batches, training_batches
+from edgeskin.contract.preprocess import Clahe, ShadesOfGray, network_input
+from edgeskin.contract.region import SecondPass
+from edgeskin.data.cases import Case, read_cases, read_image, read_mask
+from edgeskin.train.clinical import clinical_fields
+from edgeskin.train.loader import Batch, Samples, Showing, decode, plain_batches, training_batches
 from edgeskin.train.recipe import Augmentation
 
 MASK = HeadSpec(name="mask", kind="mask", labels=("lesion",), threshold=0.5)
@@ -22,7 +27,7 @@ def samples(count: int = 11, size: int = 32) -> Samples:
     images = tuple(random.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes)
     masks = tuple(None if i % 3 == 0 else np.ones(shape, np.uint8) for i, shape in enumerate(shapes))
     labels = np.array([-1 if index % 4 == 0 else index % 3 for index in range(count)])
-    return Samples(images, masks, {"diagnosis": labels}, size)
+    return Samples(images, masks, {"diagnosis": labels}, Showing(size))
 
 
 def epoch(seed: tuple[int, ...], batch: int = 4) -> list[Batch]:
@@ -49,7 +54,7 @@ def test_a_view_depends_on_its_place_in_the_data_not_on_its_batch() -> None:
 
 def test_every_case_has_a_view_of_its_own() -> None:
     image = samples().images[0]
-    twins = Samples((image, image), (None, None), {}, 32)
+    twins = Samples((image, image), (None, None), {}, Showing(32))
     (item,) = training_batches(twins, Augmentation(), 2, (1,))
     assert not torch.equal(item.image[0], item.image[1])
 
@@ -62,12 +67,39 @@ def test_a_last_batch_that_is_not_full_is_left_out() -> None:
 
 def test_an_epoch_shows_no_case_twice() -> None:
     marked = Samples(
-        tuple(np.full((32, 32, 3), 10 * index, np.uint8) for index in range(10)), (None,) * 10, {}, size=32
+        tuple(np.full((32, 32, 3), 10 * index, np.uint8) for index in range(10)), (None,) * 10, {}, Showing(32)
     )
     still = Augmentation(brightness=0, contrast=0, saturation=0, hue=0, white_balance=0, bars=0)
     seen = torch.cat([item.image[:, 0, 16, 16] for item in training_batches(marked, still, 3, (0,))])
     assert sorted((seen * 128 + 128).round().int().tolist()) == sorted(set((seen * 128 + 128).round().int().tolist()))
     assert len(seen) == 9
+
+
+def shown_in(order: list[int]) -> list[Batch]:
+    return list(training_batches(samples(), Augmentation(), 1, (1, 1, 0), np.array(order)))
+
+
+def test_a_case_shown_again_in_an_epoch_is_another_view_with_the_same_truth() -> None:
+    first, other, again, third = shown_in([2, 5, 2, 2])
+    views = [item.image for item in (first, again, third)]
+    assert not any(torch.equal(a, b) for a, b in zip(views, views[1:] + views[:1], strict=True))
+    assert first.labels["diagnosis"].tolist() == again.labels["diagnosis"].tolist() == [2]
+    assert other.labels["diagnosis"].tolist() == [2]
+
+
+def test_the_first_view_of_a_case_is_the_one_it_has_without_repetition() -> None:
+    alone, _, repeated = shown_in([5])[0], *shown_in([2, 5])
+    assert torch.equal(alone.image, repeated.image)
+    assert torch.equal(shown_in([5, 5])[0].image, alone.image)
+
+
+def test_an_order_with_every_case_once_gives_the_epoch_without_an_order() -> None:
+    order = np.random.default_rng([1, 1, 0, 0]).permutation(11)
+    for plain, ordered in zip(
+        epoch((1, 1, 0)), training_batches(samples(), Augmentation(), 4, (1, 1, 0), order), strict=True
+    ):
+        assert torch.equal(plain.image, ordered.image)
+        assert torch.equal(plain.mask, ordered.mask)
 
 
 def test_missing_masks_and_labels_are_marked() -> None:
@@ -101,18 +133,17 @@ def test_pixels_are_channels_last_and_in_the_contracts_range() -> None:
 
 def test_decoding_keeps_small_pictures_as_they_are(phantom_data: Path) -> None:
     cases = read_cases(phantom_data).split("val")
-    decoded = decode(cases, (MASK, DIAGNOSIS), 64)
+    decoded = decode(cases, (MASK, DIAGNOSIS), Showing(64), {})
     assert len(decoded) == 9
     for case, image, mask in zip(cases, decoded.images, decoded.masks, strict=True):
         np.testing.assert_array_equal(image, read_image(case))
         assert mask is not None
         np.testing.assert_array_equal(mask, read_mask(case))
-    assert decoded.labels["diagnosis"].tolist() == [DIAGNOSIS.labels.index(case.value("diagnosis")) for case in cases]
 
 
 def test_decoding_reduces_what_is_much_larger_than_the_network(phantom_data: Path) -> None:
     cases = read_cases(phantom_data).split("val")
-    decoded = decode(cases, (MASK,), 32)
+    decoded = decode(cases, (MASK,), Showing(32), {})
     # 4/3 · 32 = 42.67
     assert {image.shape for image in decoded.images} == {(43, 43, 3)}
     for case, mask in zip(cases, decoded.masks, strict=True):
@@ -122,7 +153,7 @@ def test_decoding_reduces_what_is_much_larger_than_the_network(phantom_data: Pat
 
 
 def test_without_a_mask_head_no_mask_is_read(phantom_data: Path) -> None:
-    decoded = decode(read_cases(phantom_data).split("val"), (DIAGNOSIS,), 64)
+    decoded = decode(read_cases(phantom_data).split("val"), (DIAGNOSIS,), Showing(64), {})
     assert decoded.masks == (None,) * 9
 
 
@@ -131,5 +162,53 @@ def test_a_letterboxed_mask_lies_on_its_lesion() -> None:
     mask = np.zeros((30, 60), np.uint8)
     cv2.circle(mask, (40, 12), 8, 1, cv2.FILLED)
     image[mask == 1] = 0
-    (item,) = plain_batches(Samples((image,), (mask,), {}, 60), 1)
+    (item,) = plain_batches(Samples((image,), (mask,), {}, Showing(60)), 1)
     assert torch.equal(item.mask[0, 0] == 1, item.image[0, 0] == -1)
+
+
+FIELDS = MetadataSpec(fields=(NumberField(name="age", low=0, high=100),))
+
+
+def with_fields(rate: float) -> Samples:
+    rows = [{"age": str(9 * index)} for index in range(11)]
+    cases = [Case(str(index), Path("p.jpg"), None, "train", None, row) for index, row in enumerate(rows)]
+    return replace(samples(), fields=clinical_fields(cases, FIELDS, rate, None))
+
+
+def test_at_inference_fields_are_as_the_table_has_them() -> None:
+    given = with_fields(1.0)
+    (item,) = plain_batches(given, 11)
+    assert given.fields is not None
+    assert item.metadata is not None
+    np.testing.assert_array_equal(item.metadata.numpy(), given.fields.complete)
+    assert item.inputs == (item.image, item.metadata)
+
+
+def test_in_training_a_case_hides_its_fields_by_its_own_lot_not_by_its_batch() -> None:
+    given = with_fields(0.5)
+    fours, elevens = (list(training_batches(given, Augmentation(), size, (3,))) for size in (4, 11))
+    shown = [torch.cat([item.metadata for item in items if item.metadata is not None]) for items in (fours, elevens)]
+    assert torch.equal(shown[0], shown[1][:8])
+    unknown = shown[1][:, 1]
+    assert 0 < unknown.sum() < 11
+
+
+def test_a_second_pass_view_teaches_only_the_heads_that_answer_there() -> None:
+    image, mask = np.full((32, 32, 3), 200, np.uint8), np.zeros((32, 32), np.uint8)
+    mask[8:20, 8:20] = 1
+    labels = {"diagnosis": np.zeros(12, np.int64), "melanoma": np.ones(12, np.int64)}
+    showing = Showing(32, second_pass=SecondPass(strategy="mask", heads=("diagnosis",)))
+    given = Samples((image,) * 12, (mask,) * 12, labels, showing)
+    (item,) = training_batches(given, Augmentation(), 12, (5,))
+    second = item.labels["melanoma"] == -1
+    assert 0 < second.sum() < 12
+    assert torch.equal(item.has_mask, (~second).float())
+    assert (item.labels["diagnosis"] == 0).all()
+
+
+def test_declared_preprocessing_is_what_the_contract_does_at_inference() -> None:
+    steps = (Clahe(), ShadesOfGray())
+    given = replace(samples(3), showing=Showing(32, steps))
+    (item,) = plain_batches(given, 3)
+    expected = np.stack([network_input(image, 32, steps)[0] for image in given.images])
+    np.testing.assert_array_equal((item.image * 128 + 128).numpy(), expected)

@@ -138,6 +138,57 @@ def test_a_run_interrupted_in_both_phases_ends_with_the_same_weights_to_the_bit(
     assert without_time[0] == without_time[1]
 
 
+LEARNING = (
+    "float.epochs=3",
+    "float.optimizer=sgd",
+    "float.schedule={kind = 'plateau', every = 1, gamma = 0.8}",
+    "qat.epochs=1",
+    "qat.optimizer=adam",
+    "balance={kind = 'uncertainty'}",
+    "sampling={kind = 'counts', head = 'melanoma', counts = {yes = 2}}",
+    "heads.mask.loss=dice_rank",
+    "heads.melanoma.loss=focal",
+    "heads.detail.kind=super_resolution",
+)
+"""Every part of learning that has a state or draws at random, at once."""
+
+
+@pytest.mark.slow
+def test_whatever_learns_beside_the_network_is_resumed_to_the_bit_too(
+    tiny_run: Path, train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = (*LEARNING, f"distill.run={tiny_run}")
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train_tiny(whole, *ways)
+    interrupt_at(monkeypatch, 2 * STEPS + 5)  # epochs are longer than STEPS here, melanomas counting twice
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(run, *ways)
+    state = read_run(run).state
+    assert state is not None
+    assert (state.phase, state.epoch) in {("float", 1), ("float", 2)}
+    interrupt_at(monkeypatch, 10_000)
+    train_tiny(run, *ways, resume=True)
+    assert weights(run) == weights(whole)
+    assert read_run(run).thresholds == read_run(whole).thresholds
+
+
+def test_a_phase_without_patience_left_ends_early_and_the_next_begins(
+    train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    # At a rate of nearly nothing the second epoch can be no better than the first by more than chance.
+    still = ("float.learning_rate=1e-12", "float.ema=0", "float.patience=1", "float.epochs=6", "qat.epochs=1")
+    stop_before_qat(monkeypatch)
+    for resume in (False, True):  # the end of the phase is remembered
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(run, *still, resume=resume)
+        record = read_run(run)
+        assert record.state is not None
+        assert (record.state.phase, record.phases_done) == ("float", ("float",))
+        assert record.state.epoch < 6
+    assert len(rows(run)) == record.state.epoch
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

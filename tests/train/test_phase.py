@@ -3,17 +3,20 @@ import math
 import pytest
 import torch
 from small_network import HEADS, Small, images
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeskin import shipped
 from edgeskin.errors import RunError
 from edgeskin.models.mobilenet import MobileNetV2
 from edgeskin.models.multitask import MultiTask
+from edgeskin.models.spec import HeadLayout, NetworkSpec
 from edgeskin.train import recipe
+from edgeskin.train.balance import FixedBalance, UncertaintyBalance, balance_for
 from edgeskin.train.loader import Batch
 from edgeskin.train.losses import mask_loss, sigmoid_loss
 from edgeskin.train.phase import Objective, Trainer, objective_for, optimizer_for, rate
 from edgeskin.train.recipe import Phase
+from edgeskin.train.recipe.learning import Balance, Schedule
 
 CPU = torch.device("cpu")
 
@@ -31,7 +34,8 @@ def test_a_phase_without_warm_up_begins_at_its_peak() -> None:
 
 
 def test_the_encoder_has_its_own_rate_and_gains_and_biases_do_not_decay() -> None:
-    network = MultiTask(MobileNetV2(0.35), HEADS, (16,), 0.0)
+    spec = NetworkSpec(decoder=(16,), dropout=0.0)
+    network = MultiTask(MobileNetV2(0.35), spec, tuple(HeadLayout(head) for head in HEADS))
     phase = Phase(epochs=1, learning_rate=1e-2, encoder_rate=0.1, weight_decay=0.05)
     optimizer = optimizer_for(network, phase)
     found = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
@@ -111,3 +115,134 @@ def test_a_loss_that_is_no_number_stops_the_epoch_and_names_the_rate() -> None:
     trainer = Trainer(Small(), Phase(epochs=1, learning_rate=123.0), 1, CPU)
     with pytest.raises(RunError, match=r"epoch 1, step 1: the loss is nan.*123"):
         trainer.run_epoch(iter([batch()]), objective, (0,), lambda _: None, mixed_precision=False)
+
+
+# --- optimizers, schedules, balances ---
+
+TASKS = ("mask", "melanoma")
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "decay"),
+    [("adamw", torch.optim.AdamW, 0.02), ("adam", torch.optim.Adam, 0.0), ("sgd", torch.optim.SGD, 0.0)],
+)
+def test_an_optimizer_is_torchs_with_the_decay_that_suits_it(
+    word: str, kind: type[torch.optim.Optimizer], decay: float
+) -> None:
+    optimizer = optimizer_for(Small(), Phase.model_validate({"epochs": 1, "optimizer": word, "momentum": 0.8}))
+    assert type(optimizer) is kind
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {decay, 0.0}
+    if word == "sgd":
+        assert {group["momentum"] for group in optimizer.param_groups} == {0.8}
+
+
+def test_log_variances_are_trained_without_decay_and_the_network_as_before() -> None:
+    module, phase = Small(), Phase(epochs=1)
+    plain, own = optimizer_for(module, phase, FixedBalance({})), optimizer_for(module, phase, UncertaintyBalance(TASKS))
+    assert len(own.param_groups) == len(plain.param_groups) + 1
+    assert own.param_groups[-1]["weight_decay"] == 0
+    assert own.param_groups[-1]["lr"] == phase.learning_rate
+
+
+def test_sgd_makes_the_step_of_the_formula() -> None:
+    # Two steps of momentum 0.9 at rate 0.1 on a gradient of 1: 0.1·1, then 0.1·(0.9 + 1): −0.29.
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, image: Tensor) -> tuple[Tensor]:
+            return (self.weight.expand(len(image)),)
+
+    phase = Phase(epochs=1, optimizer="sgd", learning_rate=0.1, warmup=0, schedule=Schedule(kind="constant"))
+    own = Trainer(One(), phase, 2, CPU)
+    own.run_epoch(
+        iter([batch()] * 2), lambda outputs, _: {"one": outputs[0].mean()}, (0,), lambda _: None, mixed_precision=False
+    )
+    assert float(own.module.get_parameter("weight").detach()) == pytest.approx(-0.29)
+
+
+def learner(optimizer: str, schedule: str, balance: str | None) -> Trainer:
+    torch.manual_seed(0)
+    phase = Phase.model_validate(
+        {
+            "epochs": 8,
+            "batch": 8,
+            "learning_rate": 1e-2,
+            "optimizer": optimizer,
+            "patience": 3,
+            "schedule": {"kind": schedule, "every": 1, "gamma": 0.5},
+        }
+    )
+    chosen = None if balance is None else Balance.model_validate({"kind": balance})
+    return Trainer(Small(), phase, 4, CPU, balance_for(chosen, TASKS, ("mask",)))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule", "balance"),
+    [
+        ("sgd", "plateau", "uncertainty"),
+        ("adam", "plateau", "average"),
+        ("adamw", "step", "uncertainty"),
+        ("sgd", "exponential", "alpha"),
+    ],
+)
+def test_any_way_of_learning_goes_on_to_the_bit(optimizer: str, schedule: str, balance: str) -> None:
+    scores = (0.5, 0.4, 0.6, 0.55)
+    whole = learner(optimizer, schedule, balance)
+    for number in range(3):
+        epoch(whole, number)
+        whole.observe(scores[number])
+    state = {name: value.clone() for name, value in whole.state().items()}
+    resumed = learner(optimizer, schedule, balance)
+    resumed.restore(state)
+    assert resumed.watch == whole.watch
+    for own in (whole, resumed):
+        epoch(own, 3)
+        own.observe(scores[3])
+    expected, found = whole.state(), resumed.state()
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+    rates = [[group["lr"] for group in own.optimizer.param_groups] for own in (whole, resumed)]
+    assert rates[0] == rates[1]
+
+
+def test_a_balance_learns_or_remembers_and_leaves_the_reported_losses_as_they_are() -> None:
+    plain, uncertain, average = (learner("sgd", "constant", kind) for kind in (None, "uncertainty", "average"))
+    first = [epoch(own, 0) for own in (plain, uncertain, average)]
+    assert list(first[0]) == list(first[1]) == list(TASKS)
+    assert isinstance(uncertain.balance, UncertaintyBalance)
+    assert (uncertain.balance.log_variance != 0).all()
+    assert first[0] == first[2]  # a dynamic average weighs all alike until two epochs are known
+    second = [epoch(own, 1) for own in (plain, average)]
+    assert second[0] == second[1]
+    assert epoch(plain, 2) != epoch(average, 2)
+
+
+def test_a_plateau_lowers_the_rate_of_every_group() -> None:
+    own = learner("sgd", "plateau", "uncertainty")
+    epoch(own, 0)
+    before = [group["lr"] for group in own.optimizer.param_groups]
+    own.observe(0.5)
+    own.observe(0.5)  # every = 1: one epoch without a better score
+    epoch(own, 1)
+    assert [group["lr"] for group in own.optimizer.param_groups] == pytest.approx([0.5 * rate for rate in before])
+
+
+def test_patience_ends_a_phase_and_a_better_score_renews_it() -> None:
+    own = learner("adamw", "constant", None)
+    for score in (0.5, 0.4, 0.4, 0.6, 0.6, 0.59):
+        own.observe(score)
+        assert not own.finished
+    own.observe(0.6)
+    assert own.finished
+
+
+def test_without_patience_a_phase_ends_with_its_last_epoch() -> None:
+    own = trainer()
+    for number in range(3):
+        assert not own.finished
+        epoch(own, number)
+        own.observe(0.1)
+    assert own.finished

@@ -46,7 +46,7 @@ def test_every_mistake_is_reported_at_once_with_its_key() -> None:
         "seed is -1: input should be greater than or equal to 0",
         "network.size is 100: input should be a multiple of 32",
         "network.widht is not a known key; did you mean width?",
-        "heads.melanoma.kind is 'sigmod': input should be 'mask', 'softmax' or 'sigmoid'",
+        "heads.melanoma.kind is 'sigmod': input should be 'mask', 'softmax', 'sigmoid' or 'super_resolution'",
         "heads.melanoma.weigth is not a known key; did you mean weight?",
         "augment: scale is [2.0, 1.0]; write the smaller number first",
         "float.epoch is not a known key; did you mean epochs?",
@@ -62,7 +62,7 @@ def test_the_nearest_name_of_a_misspelt_table_is_what_stands_in_the_file() -> No
 
 
 def test_mistakes_between_heads_are_reported_together() -> None:
-    (sentence,) = problems(
+    found = problems(
         "heads.diagnosis.labels=['one']",
         "heads.melanoma.labels=['a', 'b']",
         "heads.second={kind='mask'}",
@@ -74,7 +74,85 @@ def test_mistakes_between_heads_are_reported_together() -> None:
         "heads.mask.target_sensitivity is for sigmoid heads",
         "at most one mask head",
     ):
-        assert part in sentence
+        assert any(part in sentence for sentence in found)
+
+
+FIELDS = "metadata.fields=[{kind='number', name='age', low=0, high=100}]"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["network.mask_attention.heads=['malignant']"], "names the head 'malignant', which is not there; heads: diag"),
+        (["network.mask_attention.heads=['mask']"], "names 'mask', a mask head; a softmax or sigmoid head is needed"),
+        (["heads.mask=false", "network.mask_attention.heads=['melanoma']"], "network.mask_attention needs a mask head"),
+        (["network.mask_attention={heads=['melanoma'], decoder_levels=3}"], "decoder_levels is 3, the decoder has 2"),
+        (
+            ["network.mask_attention.heads=['melanoma']", "network.pooled_levels=[2, 5]"],
+            "network.pooled_levels holds 2, finer than the mask that attends to it: the decoder ends at level 3",
+        ),
+        (["network.joint_reverse.head='melanoma'"], "give heads.melanoma.hidden a width"),
+        (["network.joint_reverse={head='melanoma', levels=4}"], "network.joint_reverse.levels is 4, the decoder has 2"),
+        (["network.activation_map={source='melanoma', heads=['melanoma']}"], "melanoma cannot be both its source and"),
+        (
+            ["network.activation_map={source='melanoma', heads=['diagnosis']}", "heads.melanoma.hidden=8"],
+            "heads.melanoma.hidden: the source of an activation map is pooled and linear",
+        ),
+        (["network.cbam.levels=[3]"], "network.cbam.levels are not among network.pooled_levels"),
+        (["network.fusion.heads=['diagnosis']"], "network.fusion needs fields: write a [metadata] table"),
+        ([FIELDS], "metadata is given, but no network.fusion reads it"),
+        (["heads.mask.loss='focal'"], "heads.mask.loss is 'focal'; a mask head learns by bce_dice or bce or dice or"),
+        (["heads.mask.rank.margin=0.2"], 'heads.mask.rank is for loss = "dice_rank"'),
+        (["heads.mask.hidden=8"], "heads.mask.hidden is for softmax and sigmoid heads"),
+        (["heads.melanoma.values.maybe=['2']"], "heads.melanoma.values.maybe is no label of it; write no, yes"),
+        (["sampling={kind='balanced', head='mask'}"], "sampling.head names 'mask', a mask head"),
+        (["sampling={kind='counts', head='melanoma'}"], "say how often in [sampling.counts]"),
+        (
+            ["sampling={kind='counts', head='melanoma', counts={melanoma=16}}"],
+            "sampling.counts.melanoma is no class of melanoma; write no, yes",
+        ),
+        (["heads.mask=false", "balance.kind='alpha'"], "but there is no mask head"),
+    ],
+)
+def test_a_wrong_combination_of_parts_is_a_recipe_error(overrides: list[str], sentence: str) -> None:
+    assert any(sentence in problem for problem in problems(*overrides))
+
+
+def test_all_wrong_combinations_are_told_at_once() -> None:
+    found = problems("network.fusion.heads=['nothing']", "network.joint_reverse.head='mask'", "network.cbam.levels=[1]")
+    assert len(found) == 4, "no fields, no such head, not a classifier, no level that is pooled"
+
+
+def test_a_recipe_says_only_how_it_differs_from_what_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "phantom_tiny.toml").write_bytes(PHANTOM.read_bytes())
+    child = tmp_path / "child.toml"
+    child.write_text('extends = "phantom_tiny.toml"\nname = "child"\n[network]\nwidth = 0.5\n[heads]\nmask = false\n')
+    plain, changed = recipe.read(PHANTOM), recipe.read(child)
+    assert (changed.name, changed.network.width, list(changed.heads)) == ("child", 0.5, list(plain.heads)[1:])
+    assert changed.network.decoder == plain.network.decoder
+    assert changed.float_phase == plain.float_phase
+
+
+def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    for one, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{one}.toml").write_text(f'extends = "{other}.toml"\n')
+    with pytest.raises(RecipeError, match=r"extends itself through a\.toml → b\.toml → a\.toml"):
+        recipe.read(tmp_path / "a.toml")
+
+
+def test_each_ablation_of_joint_reverse_learning_adds_one_link_to_the_one_before() -> None:
+    networks = [recipe.read(shipped.find("recipes", f"isic2016_mtl{step}")).network for step in range(5)]
+    links = [
+        (one.mask_attention is not None, one.joint_reverse is not None, one.cbam is not None, one.pooled_levels)
+        for one in networks
+    ]
+    assert links == [
+        (False, False, False, (5,)),
+        (True, False, False, (5,)),
+        (True, True, False, (4, 5)),
+        (True, True, True, (4, 5)),
+        (True, True, True, (4, 5)),
+    ]
 
 
 @pytest.mark.parametrize(

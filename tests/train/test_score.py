@@ -1,12 +1,18 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from edgeskin import shipped
+from edgeskin.contract.metadata import MetadataSpec, NumberField
 from edgeskin.contract.model import HeadSpec
+from edgeskin.data.cases import Case
 from edgeskin.train import recipe
-from edgeskin.train.loader import Samples
+from edgeskin.train.clinical import clinical_fields
+from edgeskin.train.loader import Samples, Showing
 from edgeskin.train.score import measure, probabilities, thresholds
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
@@ -29,7 +35,7 @@ def samples() -> Samples:
         images.append(image)
         masks.append(None if index == 4 else mask)
     labels = {"diagnosis": np.array([0, 1, 2, -1, 1]), "melanoma": np.array([1, 0, 0, -1, 1])}
-    return Samples(tuple(images), tuple(masks), labels, 32)
+    return Samples(tuple(images), tuple(masks), labels, Showing(32))
 
 
 def white_is_lesion(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,7 +50,7 @@ def test_a_masks_answer_is_its_jaccard_by_hand() -> None:
 
 
 def test_nothing_found_where_nothing_is_counts_as_right() -> None:
-    empty = Samples((np.zeros((32, 32, 3), np.uint8),), (np.zeros((32, 32), np.uint8),), {}, 32)
+    empty = Samples((np.zeros((32, 32, 3), np.uint8),), (np.zeros((32, 32), np.uint8),), {}, Showing(32))
     answers = probabilities(lambda image: (image[:, :1] * 5,), empty, (MASK,), 1, CPU)
     assert answers["mask"].tolist() == [1]
 
@@ -54,6 +60,19 @@ def test_other_heads_answer_with_probabilities() -> None:
     np.testing.assert_allclose(answers["diagnosis"].sum(1), 1, rtol=1e-6)
     np.testing.assert_allclose(answers["melanoma"], 1 / (1 + np.exp(-0.5)), rtol=1e-6)
     assert answers["melanoma"].shape == (5, 1)
+
+
+def test_a_network_is_given_its_fields_and_what_stands_behind_the_heads_is_left_out() -> None:
+    spec = MetadataSpec(fields=(NumberField(name="age", low=0, high=100),))
+    cases = [Case(str(age), Path("a.jpg"), None, "train", {"age": str(age)}) for age in (0, 25, 50, 75, 100)]
+    fields = clinical_fields(cases, spec, 0.9, None)  # which hides most of them in training
+
+    def network(image: Tensor, metadata: Tensor) -> tuple[Tensor, Tensor]:
+        return metadata[:, :1], torch.zeros(len(image), 320, 1, 1)
+
+    answers = probabilities(network, replace(samples(), fields=fields), (MELANOMA,), 2, CPU)
+    # The field is scaled to −1 … 1.
+    np.testing.assert_allclose(answers["melanoma"][:, 0], 1 / (1 + np.exp([1, 0.5, 0, -0.5, -1])), rtol=1e-6)
 
 
 def test_figures_leave_missing_truth_out() -> None:
@@ -80,7 +99,7 @@ def test_figures_leave_missing_truth_out() -> None:
 def test_a_threshold_maximises_sensitivity_plus_specificity_or_reaches_the_asked_sensitivity() -> None:
     truth = np.array([0, 0, 0, 1, 0, 1, 1, -1])
     score = np.array([[0.1], [0.2], [0.3], [0.35], [0.4], [0.6], [0.8], [0.99]], np.float32)
-    given = Samples((), (), {"melanoma": truth}, 32)
+    given = Samples((), (), {"melanoma": truth}, Showing(32))
     path = shipped.find("recipes", "phantom_tiny")
     # By hand: at 0.35 sensitivity 1, specificity 3/4; at 0.6 sensitivity 2/3, specificity 1: 1.75 beats 1.67.
     plain = recipe.read(path)

@@ -77,7 +77,8 @@ def _accuracy(report: AccuracyReport | None) -> str:
         for name, figure in report.metrics.items()
     ]
     header = ("metric", "n", "float", "int8", "int8 95 % CI", "drop", "drop, 95 % bound", "detectable drop")
-    parts = [f"{report.dataset}, {report.split}: {report.n} images, {source}.", _table(header, rows)]
+    given = "" if report.metadata is None else f", metadata {report.metadata}"
+    parts = [f"{report.dataset}, {report.split}{given}: {report.n} images, {source}.", _table(header, rows)]
     parts.append(
         "drop: float − int8 on the same images, positive is worse (for ECE, where less is better, int8 − float). Its "
         "bound is one-sided, by paired bootstrap. A drop below the detectable one (1.645 standard errors) could not "

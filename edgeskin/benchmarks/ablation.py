@@ -1,0 +1,183 @@
+"""A family of recipes side by side: what each network reached, over folds, beside the figures of a paper."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import Field, ValidationError
+
+from edgeskin import files
+from edgeskin.benchmarks.papers import Paper, PaperRow
+from edgeskin.benchmarks.spread import Spread
+from edgeskin.contract.declaration import wrong_fields
+from edgeskin.contract.model import Frozen
+from edgeskin.errors import RunError
+
+NOT_RUN = "not run"
+ROW = "row.json"
+
+Network: TypeAlias = Literal["float", "int8"]
+NETWORKS: tuple[Network, ...] = ("float", "int8")
+
+
+class Measured(Frozen):
+    """One trained recipe on one split.
+
+    figures: metric -> its value on the float and on the quantized network, None where it is undefined. not_exported:
+    why the network cannot be exported; then the fake-quantized one stands for int8.
+    """
+
+    dataset: str
+    n: int
+    data_list_sha256: str
+    figures: dict[str, dict[Network, float | None]]
+    cautions: tuple[str, ...] = ()
+    not_exported: str | None = None
+
+
+class Row(Frozen):
+    """What is known of one recipe: the contents of `<hash>/row.json`. failed: why it has no newer figures, if so."""
+
+    format: Literal[1] = 1
+    recipe: str
+    recipe_sha256: str
+    splits: dict[str, Measured] = Field(default_factory=dict)
+    failed: str | None = None
+
+    @staticmethod
+    def read(folder: Path) -> "Row | None":
+        """The row in a folder, None where there is none. Raises: RunError where it is no row of ours."""
+        path = folder / ROW
+        if not path.is_file():
+            return None
+        try:
+            return Row.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise RunError(f"{path}: {wrong_fields(error)}. Remove it; its recipe is then measured again") from error
+
+    def write(self, folder: Path) -> None:
+        """Keep the row; it is there wholly or not at all."""
+        files.write_json(folder / ROW, self.model_dump(mode="json"))
+
+
+class Member(Frozen):
+    """One line of the table: a name, the row of each fold (one without folds), and the paper's row beside it."""
+
+    name: str
+    rows: tuple[Row | None, ...]
+    paper: Paper | None = None
+    printed: PaperRow | None = None
+
+
+class Line(Frozen):
+    """One member as it is printed. folds: of how many there are, `done` have figures. note: why figures are missing."""
+
+    name: str
+    done: int
+    folds: int
+    note: str | None
+    n: int | None
+    printed_on: str | None
+    printed: dict[str, str]
+    figures: dict[Network, dict[str, Spread]]
+
+
+class Table(Frozen):
+    """The table of a family on one split."""
+
+    family: str
+    split: str
+    metrics: tuple[str, ...]
+    lines: tuple[Line, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a member failed."""
+        return any(line.note is not None and line.note.startswith("failed") for line in self.lines)
+
+    def markdown(self) -> str:
+        """One row for the paper's figures and one for each of our networks; then what must be said beside them."""
+        rows = [("network", "on", "folds", *self.metrics), ("---",) * (3 + len(self.metrics))]
+        for line in self.lines:
+            if line.printed:
+                figures = (line.printed.get(metric, "") for metric in self.metrics)
+                rows.append((f"{line.name}, paper", line.printed_on or "", "", *figures))
+            if line.done:
+                on = f"{self.split}, {line.n} images"
+                for network, spreads in line.figures.items():
+                    cells = (str(spreads[metric]) if metric in spreads else "" for metric in self.metrics)
+                    rows.append((f"{line.name}, {network}", on, f"{line.done} of {line.folds}", *cells))
+            if line.note is not None:
+                rows.append((line.name, line.note, "", *("" for _ in self.metrics)))
+        text = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
+        return "\n".join([text, "", *(f"- {remark}" for remark in self.remarks)]).rstrip() + "\n"
+
+
+def table(family: str, split: str, members: Sequence[Member], metrics: Sequence[str] = ()) -> Table:
+    """The members as a table.
+
+    metrics: its columns; by default those of the papers' rows beside them, or, without papers, all that were measured.
+    """
+    lines = [_line(member, split) for member in members]
+    columns = tuple(metrics) or _union(
+        [line.printed for line in lines] or [{}], [line.figures.get("float", {}) for line in lines]
+    )
+    return Table(
+        family=family, split=split, metrics=columns, lines=tuple(lines), remarks=tuple(_remarks(members, split))
+    )
+
+
+def _union(printed: Sequence[Mapping[str, object]], measured: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+    known = dict.fromkeys(metric for figures in printed for metric in figures)
+    return tuple(known or dict.fromkeys(metric for figures in measured for metric in figures))
+
+
+def _line(member: Member, split: str) -> Line:
+    measured = [row.splits[split] for row in member.rows if row is not None and split in row.splits]
+    failed = next((row.failed for row in member.rows if row is not None and row.failed is not None), None)
+    missing = len(member.rows) - len(measured)
+    note = f"failed: {failed}" if failed is not None else NOT_RUN if not measured else None
+    if note is None and missing:
+        note = f"{NOT_RUN}: {missing} of {len(member.rows)} folds"
+    return Line(
+        name=member.name,
+        done=len(measured),
+        folds=len(member.rows),
+        note=note,
+        n=max((one.n for one in measured), default=None),
+        printed_on=None if member.printed is None else member.printed.data,
+        printed={} if member.printed is None else {name: str(value) for name, value in member.printed.figures.items()},
+        figures={network: _spreads(measured, network) for network in NETWORKS} if measured else {},
+    )
+
+
+def _spreads(measured: Sequence[Measured], network: Network) -> dict[str, Spread]:
+    names = dict.fromkeys(name for one in measured for name in one.figures)
+    spreads = {}
+    for name in names:
+        values = [one.figures[name].get(network) for one in measured if name in one.figures]
+        spreads[name] = Spread.of([value for value in values if value is not None])
+    return spreads
+
+
+def _remarks(members: Sequence[Member], split: str) -> list[str]:
+    """What must be said beside the figures, each once: theirs, ours, and the cautions of the data."""
+    remarks: dict[str, None] = {}
+    if any(len(member.rows) > 1 for member in members):
+        remarks["ours: mean ± sample standard deviation over folds"] = None
+    for member in members:
+        for row in member.rows:
+            one = None if row is None else row.splits.get(split)
+            if one is not None:
+                remarks.update(dict.fromkeys(f"{one.dataset}: {caution}" for caution in one.cautions))
+                if one.not_exported is not None:
+                    remarks[
+                        f"{member.name}: int8 stands for the fake-quantized network, and masks are compared at the "
+                        f"network's own size, because it cannot be exported: {one.not_exported}"
+                    ] = None
+    for paper in dict.fromkeys(member.paper.title for member in members if member.paper is not None):
+        found = next(member.paper for member in members if member.paper is not None and member.paper.title == paper)
+        remarks.update(dict.fromkeys(f"{paper}, theirs: {sentence}" for sentence in found.protocol))
+        remarks.update(dict.fromkeys(f"{paper}, ours: {sentence}" for sentence in found.differences))
+    return list(remarks)

@@ -1,0 +1,80 @@
+"""Clinical fields in training: hidden at random, so that what is unknown tells nothing about the diagnosis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeskin.contract.metadata import Float32, MetadataSpec, is_unknown
+from edgeskin.data.cases import Case
+from edgeskin.data.fields import Fields, Rates, hide, hiding_rates
+from edgeskin.data.metadata import encode_cases, values_of
+
+
+class Shown(NamedTuple):
+    """What the network is given of a batch's fields, and which slots it could learn to fill in.
+
+    Shapes: given (B, M), complete (B, M) as the table has it, hidden (B, M): 1 on the value slots of fields that were
+    hidden though they are known.
+    """
+
+    given: Float32
+    complete: Float32
+    hidden: Float32
+
+
+@dataclass(frozen=True, eq=False)
+class ClinicalFields:
+    """The fields of a list of cases.
+
+    complete: [cases, M]. records: the raw values of each case. rates: the probability with which each case's fields are
+    hidden together. probability: with which each is hidden besides, on its own.
+    """
+
+    spec: MetadataSpec
+    complete: Float32
+    records: tuple[Fields, ...]
+    rates: tuple[Rates, ...]
+    probability: float
+
+    def whole(self, index: npt.NDArray[np.int64]) -> Shown:
+        """Cases as the table has them, as at inference."""
+        complete = self.complete[index]
+        return Shown(complete, complete, np.zeros_like(complete))
+
+    def draw(self, index: npt.NDArray[np.int64], lots: Sequence[np.random.Generator]) -> Shown:
+        """Cases with fields hidden; one generator a case."""
+        complete = self.complete[index]
+        given = np.stack(
+            [
+                self.spec.encode(hide(self.records[case], self.probability, lot, self.rates[case]))
+                for case, lot in zip(index, lots, strict=True)
+            ]
+        )
+        hidden = np.zeros_like(complete)
+        for group in self.spec.groups:
+            newly = (given[:, group.unknown] == 1) & (complete[:, group.unknown] == 0)
+            hidden[newly, group.start : group.unknown] = 1
+        return Shown(given, complete, hidden)
+
+
+def clinical_fields(
+    cases: Sequence[Case], spec: MetadataSpec, probability: float, classes: Sequence[str] | None
+) -> ClinicalFields:
+    """The fields of cases; `classes`, one word a case, are given where every class is to miss each field equally often.
+
+    Raises: DataError with every cell that no field knows, or where a class never knows a field.
+    """
+    complete = encode_cases(cases, spec)
+    records: list[Fields] = []
+    for case in cases:
+        values = values_of(case, spec)
+        known = {name: values.get(name) for name in spec.names}
+        records.append({name: None if is_unknown(value) else str(value) for name, value in known.items()})
+    rates: tuple[Rates, ...] = ({},) * len(cases)
+    if classes is not None:
+        of_class = hiding_rates(records, classes)
+        rates = tuple(of_class[word] for word in classes)
+    return ClinicalFields(spec, complete, tuple(records), rates, probability)

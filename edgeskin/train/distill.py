@@ -1,0 +1,102 @@
+"""A larger float network as teacher: its answers to the very views that the student is shown."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgeskin.contract.model import HeadSpec
+from edgeskin.errors import RecipeError
+from edgeskin.train.checkpoint import read_run
+from edgeskin.train.loader import Batch
+from edgeskin.train.networks import float_network
+from edgeskin.train.recipe import Recipe
+
+
+def softmax_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T²·KL(softmax(teacher / T) ‖ softmax(student / T)), the mean over images.
+
+    T² keeps the size of its gradient independent of T. Shapes: student, teacher (N, C) -> scalar.
+    Source: Hinton et al. 2015, Distilling the knowledge in a neural network, section 2.
+    """
+    expected = functional.log_softmax(teacher / temperature, 1)
+    found = functional.log_softmax(student / temperature, 1)
+    return temperature**2 * functional.kl_div(found, expected, reduction="batchmean", log_target=True)
+
+
+def sigmoid_distillation(student: Tensor, teacher: Tensor) -> Tensor:
+    """Binary cross-entropy against the teacher's probability, the mean over images and pixels.
+
+    Shapes: student, teacher (N, 1) or (N, 1, H, W) -> scalar.
+    """
+    return functional.binary_cross_entropy_with_logits(student, teacher.sigmoid())
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network that answers the same questions.
+
+    network: in eval mode. order: its heads. weight: of its loss beside that of the truth, head by head.
+    """
+
+    network: nn.Module
+    order: tuple[str, ...]
+    weight: float
+    temperature: float
+    takes_metadata: bool = False
+
+    @torch.no_grad()
+    def answers(self, batch: Batch) -> dict[str, Tensor]:
+        """Its logits, head by head."""
+        outputs = self.network(*batch.inputs) if self.takes_metadata else self.network(batch.image)
+        return dict(zip(self.order, outputs, strict=False))  # a network may return more behind its heads
+
+    def loss(self, head: HeadSpec, student: Tensor, teacher: Tensor) -> Tensor:
+        """Its weighted loss for one head's logits; it has an answer to every image, labelled or not."""
+        if head.kind == "softmax":
+            return self.weight * softmax_distillation(student, teacher, self.temperature)
+        return self.weight * sigmoid_distillation(student, teacher)
+
+
+def teacher_for(recipe: Recipe, device: torch.device) -> Teacher | None:
+    """The teacher that a recipe names, None where it names none.
+
+    Raises: RunError where its run cannot be read or has no float epoch, RecipeError with every head it lacks.
+    """
+    chosen = recipe.distill
+    if chosen is None:
+        return None
+    run = Path(chosen.run)
+    record = read_run(run)
+    problems = lacking(recipe, record.recipe, chosen.run)
+    if problems:
+        raise RecipeError(recipe.name, problems)
+    network = float_network(run, record).to(device).requires_grad_(requires_grad=False)
+    order = tuple(head.name for head in record.recipe.head_specs())
+    return Teacher(network, order, chosen.weight, chosen.temperature, record.recipe.metadata is not None)
+
+
+def lacking(student: Recipe, teacher: Recipe, run: str) -> list[str]:
+    """A sentence for everything that keeps one recipe's network from teaching another's."""
+    theirs = {head.name: head for head in teacher.head_specs()}
+    problems = []
+    for head in student.head_specs():
+        found = theirs.get(head.name)
+        if found is None:
+            has = ", ".join(theirs)
+            problems.append(f"distill.run: {run} has no head {head.name}; it has {has}. Choose another run")
+        elif (found.kind, found.labels) != (head.kind, head.labels):
+            problems.append(
+                f"distill.run: the head {head.name} of {run} is a {found.kind} head of {', '.join(found.labels)}; "
+                f"here it is a {head.kind} head of {', '.join(head.labels)}"
+            )
+    if teacher.metadata is not None:
+        fields = None if student.metadata is None else student.metadata.fields
+        if fields != teacher.metadata.fields:
+            problems.append(f"distill.run: {run} reads clinical fields; give this recipe the same [metadata] fields")
+    for name in ("preprocessing", "second_pass"):
+        if getattr(teacher, name) != getattr(student, name):
+            problems.append(f"distill.run: {run} was trained with another {name}, but is shown what this recipe shows")
+    return problems

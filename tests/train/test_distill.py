@@ -1,0 +1,174 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_network import Small, images
+from torch import Tensor, nn
+
+from edgeskin import shipped
+from edgeskin.errors import RecipeError, RunError
+from edgeskin.train import recipe
+from edgeskin.train.checkpoint import RunRecord, store, write_run
+from edgeskin.train.distill import Teacher, lacking, sigmoid_distillation, softmax_distillation, teacher_for
+from edgeskin.train.loader import Batch
+from edgeskin.train.networks import build_network
+from edgeskin.train.recipe import Recipe
+
+stats = pytest.importorskip("scipy.stats")
+
+
+def test_a_softmax_is_taught_by_the_kl_divergence_of_softened_answers() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (3 * torch.randn(5, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    expected = np.mean(stats.entropy((teacher / 2).softmax(1).numpy(), (student / 2).softmax(1).numpy(), axis=1))
+    assert float(softmax_distillation(student, teacher, 2.0)) == pytest.approx(4 * expected)
+
+
+def test_softmax_distillation_by_hand() -> None:
+    # Teacher (3/4, 1/4), student (1/2, 1/2): 3/4·ln(3/2) + 1/4·ln(1/2).
+    teacher, student = torch.tensor([[math.log(3), 0.0]]), torch.zeros(1, 2)
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert float(softmax_distillation(student, teacher, 1.0)) == pytest.approx(expected)
+
+
+def test_a_students_gradient_hardly_depends_on_a_high_temperature() -> None:
+    # What T² is for (Hinton et al. 2015, section 2.1): for T → ∞ the gradient is (student − teacher) / C, centred.
+    teacher = torch.tensor([[1.0, -0.5, -0.5]], dtype=torch.float64)
+    for temperature in (50.0, 500.0):
+        student = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
+        softmax_distillation(student, teacher, temperature).backward()
+        assert student.grad is not None
+        torch.testing.assert_close(student.grad, -teacher / 3, atol=0.02, rtol=0)
+
+
+def test_a_sigmoid_is_taught_by_the_teachers_probability() -> None:
+    # Teacher 3/4, student 1/2: ln 2, whatever the teacher says; student 1/4: 3/4·ln 4 + 1/4·ln(4/3).
+    teacher = torch.tensor([[math.log(3)]])
+    assert float(sigmoid_distillation(torch.zeros(1, 1), teacher)) == pytest.approx(math.log(2))
+    expected = 0.75 * math.log(4) + 0.25 * math.log(4 / 3)
+    assert float(sigmoid_distillation(-teacher, teacher)) == pytest.approx(expected)
+
+
+def test_who_agrees_with_the_teacher_is_not_moved() -> None:
+    answers = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    for loss in (
+        lambda each: softmax_distillation(each, answers, 3.0),
+        lambda each: sigmoid_distillation(each, answers),
+    ):
+        student = answers.clone().requires_grad_()
+        loss(student).backward()
+        assert student.grad is not None
+        torch.testing.assert_close(student.grad, torch.zeros(3, 4), atol=1e-6, rtol=0)
+
+
+def test_gradients() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda each: softmax_distillation(each, teacher, 2.0), student)
+    assert torch.autograd.gradcheck(lambda each: sigmoid_distillation(each, teacher), student)
+
+
+class Clinical(nn.Module):
+    """Answers with the clinical fields it was given, or with none."""
+
+    def forward(self, image: Tensor, metadata: Tensor | None = None) -> tuple[Tensor]:
+        return (torch.zeros(len(image), 1) if metadata is None else metadata,)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_teacher_is_shown_the_fields_where_it_reads_them(reads: bool) -> None:
+    fields = torch.ones(8, 1)
+    batch = Batch(images(), torch.zeros(8, 1, 16, 16), torch.zeros(8), {}, fields, fields, fields)
+    teacher = Teacher(Clinical(), ("melanoma",), 1.0, 1.0, takes_metadata=reads)
+    assert float(teacher.answers(batch)["melanoma"].mean()) == float(reads)
+
+
+def test_what_stands_behind_a_teachers_heads_is_left_out() -> None:
+    teacher = Teacher(Small().eval(), ("mask",), 1.0, 1.0)
+    batch = Batch(images(), torch.zeros(8, 1, 16, 16), torch.zeros(8), {})
+    assert list(teacher.answers(batch)) == ["mask"]
+
+
+def tiny(*overrides: str) -> Recipe:
+    return recipe.read(shipped.find("recipes", "phantom_tiny"), overrides)
+
+
+def test_a_recipe_can_teach_itself() -> None:
+    assert lacking(tiny(), tiny("network.width=1.0"), "runs/wide") == []
+
+
+def test_all_that_a_teacher_lacks_is_told_at_once() -> None:
+    student = tiny()
+    heads = student.heads
+    poor = student.model_copy(
+        update={
+            "heads": {
+                "mask": heads["mask"],
+                "diagnosis": heads["diagnosis"].model_copy(update={"labels": ("melanoma", "other")}),
+                "melanoma": heads["melanoma"],
+            }
+        }
+    )
+    first, second = lacking(student, poor, "runs/poor")
+    assert "diagnosis of runs/poor is a softmax head of melanoma, other" in first
+    assert "runs/poor has no head seborrheic_keratosis; it has mask, diagnosis, melanoma" in second
+
+
+def test_a_teacher_of_other_colours_or_passes_is_refused() -> None:
+    (problem,) = lacking(tiny(), tiny('preprocessing=[{step = "clahe"}]'), "runs/wide")
+    assert "runs/wide was trained with another preprocessing" in problem
+
+
+def test_without_distillation_there_is_no_teacher() -> None:
+    assert teacher_for(tiny(), torch.device("cpu")) is None
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="nowhere"):
+        teacher_for(tiny(f"distill.run={tmp_path / 'nowhere'}"), torch.device("cpu"))
+
+
+def run_of(teacher: Recipe, folder: Path) -> Path:
+    """A run whose only float epoch is the network at its random start."""
+    weights = build_network(teacher).state_dict()
+    folder.mkdir()
+    stored = store(folder, "float-best", weights, "float", 1, 0.5, {})
+    record = RunRecord(
+        recipe=teacher,
+        recipe_sha256="",
+        dataset="generic",
+        train_ids=("a",),
+        select_ids=("b",),
+        versions={},
+        device="cpu",
+        threads=1,
+        best={"float": stored},
+    )
+    write_run(folder, record)
+    return folder
+
+
+def test_the_teacher_is_the_runs_float_network_and_learns_nothing(tmp_path: Path) -> None:
+    wide = tiny("network.width=0.5")
+    run = run_of(wide, tmp_path / "wide")
+    student = tiny(f"distill.run={run}", "distill.weight=0.25", "distill.temperature=3")
+    teacher = teacher_for(student, torch.device("cpu"))
+    assert teacher is not None
+    assert (teacher.weight, teacher.temperature) == (0.25, 3)
+    assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
+    batch = Batch(torch.zeros(2, 3, 64, 64), torch.zeros(2, 1, 64, 64), torch.zeros(2), {})
+    expected = build_network(wide).eval()(batch.image)
+    for head, answer in zip(wide.head_specs(), expected, strict=True):
+        assert torch.equal(teacher.answers(batch)[head.name], answer)
+
+
+def test_a_teacher_without_our_heads_is_a_mistake_of_the_recipe(tmp_path: Path) -> None:
+    whole = tiny()
+    poor = whole.model_copy(update={"heads": {"mask": whole.heads["mask"]}})
+    run = run_of(poor, tmp_path / "poor")
+    with pytest.raises(RecipeError, match="has no head diagnosis; it has mask") as caught:
+        teacher_for(tiny(f"distill.run={run}"), torch.device("cpu"))
+    assert len(caught.value.problems) == 3
