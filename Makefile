@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 # Real images are tested with where they are: EDGESKIN_DATA, or the folder beside the checkout.
 EDGESKIN_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: help demo test test-all test-core check clean python-fits
+.PHONY: help demo test test-main test-all test-core check clean python-fits
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 constraints = $(firstword $(wildcard .ci/constraints-$(1).txt) .ci/constraints-3.12.txt)
@@ -20,11 +20,12 @@ CORE := .venv-core/.ready-3.10
 # -qq: pip's warnings about indexes are not the reader's business; its errors still show.
 PIP := -m pip --disable-pip-version-check install -qq
 # What a wheel is made of.
-SOURCES := $(shell find edgeskin train/recipes export/profiles export/release benchmarks/gates -type f ! -name '*.pyc')
+SOURCES := $(shell find edgeskin train/recipes export/profiles export/release benchmarks/gates benchmarks/papers -type f ! -name '*.pyc')
 
 help:
 	@echo 'make demo    export the shipped network and screen a photo with it'
 	@echo 'make test    run the tests'
+	@echo 'make test-all  with every encoder under every head and link: half an hour'
 	@echo 'make check   formatting, lint, types, layering, documentation'
 	@echo 'make clean   remove the environments and caches that the others made'
 
@@ -33,14 +34,18 @@ demo: $(DEMO)
 	@.venv-demo/bin/edgeskin predict bundles/demo/golden/photos/00.png --bundle bundles/demo
 	@echo 'The report: bundles/demo/report.md'
 
-test: test-all test-core
+test: test-main test-core
+
+test-main: CHOSEN := not product and not gpu
+test-all: CHOSEN := not gpu
 
 # One thread a worker: two workers with two threads each would fight for two cores.
-test-all: export OMP_NUM_THREADS = 1
-test-all: export EDGESKIN_DATA := $(EDGESKIN_DATA)
-test-all: $(DEV)
+test-main test-all: export OMP_NUM_THREADS = 1
+test-main test-all: export EDGESKIN_DATA := $(EDGESKIN_DATA)
+test-main test-all: $(DEV)
 	@$(if $(EDGESKIN_DATA),,echo 'no real images: set EDGESKIN_DATA to the parent of the data folders to test with them')
-	@.venv-dev/bin/python -m pytest -q -n 2 --dist loadfile -m 'not gpu and not device$(if $(EDGESKIN_DATA),, and not data)'
+	@.venv-dev/bin/python -m pytest -q -n 2 --dist loadfile \
+	  -m '$(CHOSEN) and not device$(if $(EDGESKIN_DATA),, and not data)'
 
 # Everything that must work where torch is not, on the oldest Python. pyenv's shim answers to python3.10 without being one.
 PYTHON310 ?= $(firstword $(foreach python,python3.10 $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10),\
@@ -51,7 +56,7 @@ test-core:
 
 .PHONY: test-core-3.10
 test-core-3.10: $(CORE)
-	@.venv-core/bin/python -m pytest -q -n 2 --dist loadfile -m 'not gpu and not device and not data'
+	@.venv-core/bin/python -m pytest -q -n 2 --dist loadfile -m 'not product and not gpu and not device and not data'
 
 check: $(DEV)
 	@.venv-dev/bin/ruff format --check -q .
@@ -83,7 +88,7 @@ $(DEV): pyproject.toml $(CONSTRAINTS) | python-fits
 	@$(PYTHON) -m venv --clear .venv-dev
 	@.venv-dev/bin/python $(PIP) 'pip>=25.1'
 	@.venv-dev/bin/python $(PIP) $(TORCH)
-	@.venv-dev/bin/python $(PIP) -c $(CONSTRAINTS) -e '.[train,onnx]' --group test --group check
+	@.venv-dev/bin/python $(PIP) -c $(CONSTRAINTS) -e '.[train,onnx,search]' --group test --group check --group judges
 	@touch $@
 
 $(CORE): pyproject.toml .ci/constraints-3.10.txt

@@ -108,3 +108,28 @@ def tiny_graph(once: Once, tiny_run: Path) -> Graph:
     from edgeskin.export.from_run import graph_from_run
 
     return Graph.open(once("tiny_graph", lambda folder: graph_from_run(tiny_run, folder)))
+
+
+@pytest.fixture(scope="session")
+def isic2017() -> Path:
+    """The real images, where EDGESKIN_DATA names their parent."""
+    return _real("isic2017")
+
+
+@pytest.fixture(scope="session")
+def ham10000() -> Path:
+    """Likewise."""
+    return _real("ham10000")
+
+
+@pytest.fixture(scope="session")
+def pad_ufes_20() -> Path:
+    """Likewise."""
+    return _real("pad_ufes_20")
+
+
+def _real(name: str) -> Path:
+    folder = Path(os.environ.get("EDGESKIN_DATA", "")) / name
+    if not os.environ.get("EDGESKIN_DATA") or not folder.is_dir():
+        pytest.skip(f"needs {name} under EDGESKIN_DATA")
+    return folder

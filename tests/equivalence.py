@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from edgeskin.contract.metadata import METADATA_SCALE
 from edgeskin.contract.model import HeadSpec
@@ -30,10 +30,9 @@ Steps = Mapping[str, npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Carried:
-    """One network in all its forms. prepared, converted: torch. plain, optimised: onnxruntime, on int8.onnx as written
-    and on its uint8 twin."""
+    """One network in all its forms; the first three answer in torch, plain and optimised in onnxruntime, from int8.onnx
+    as written and from its uint8 twin."""
 
-    prepared: fx.GraphModule
     network: Network
     fake_quantized: Steps
     converted: Steps
@@ -93,4 +92,4 @@ def carry(network: nn.Module, heads: Sequence[HeadSpec], folder: Path, metadata:
         {name: np.rint(np.log(p / (1 - p)) / steps[name]) for name, p in found.items()}
         for found in ({name: value.astype(np.float64) for name, value in each.items()} for each in probabilities)
     ]
-    return Carried(prepared, traced, *in_torch, *in_onnx)
+    return Carried(traced, *in_torch, *in_onnx)

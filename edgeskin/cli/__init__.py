@@ -18,6 +18,7 @@ from edgeskin.cli import (
     analyse,
     benchmark,
     data,
+    describe,
     doctor,
     evaluate,
     export,
@@ -39,6 +40,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 passed, 1 error, 2 usage, 3 gate failed, 4 pending on a device, 130 interrupted.",
 )
 app.add_typer(data.app, name="data")
+app.command()(describe.describe)
 app.command()(train.train)
 app.command()(search.search)
 app.command()(analyse.analyse)

@@ -17,7 +17,8 @@ def benchmark(
 ) -> None:
     """Measure the speed and memory of a bundle here.
 
-    Timed are the network alone and all from photo to findings; the machine is named beside the figures.
+    Timed are one pass of the network alone and all from photo to findings, two passes where the network needs them;
+    the machine is named beside the figures.
 
     Exit codes: 0 measured, 1 error, 2 usage.
     """

@@ -37,13 +37,18 @@ def train(
 
     optional.demand("torch", "torchao", "safetensors", "tensorboard")
     from edgeskin.train import recipe as recipes
-    from edgeskin.train.loop import Places
     from edgeskin.train.loop import train as run_training
+    from edgeskin.train.plan import Places, problems
 
     path = shipped.find("recipes", recipe)
-    chosen = recipes.read(path, tuple(set_ or ()))
-    folder = run or Path(os.environ.get("EDGESKIN_RUNS", "runs")) / chosen.name
-    places = Places(path, data_folder(data, chosen.data.dataset), folder, weights)
+
+    def places_of(chosen: recipes.Recipe) -> Places:
+        folder = run or Path(os.environ.get("EDGESKIN_RUNS", "runs")) / chosen.name
+        return Places(path, data_folder(data, chosen.data.dataset), folder, weights)
+
+    chosen = recipes.read(path, tuple(set_ or ()), lambda read: problems(read, places_of(read)))
+    places = places_of(chosen)
+    folder = places.run
     again = ["edgeskin", "train", recipe, "--run", str(folder), "--resume"]
     for option, value in (("--data", data), ("--weights", weights), ("--device", device)):
         again += [] if value is None else [option, str(value)]

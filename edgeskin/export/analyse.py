@@ -17,6 +17,7 @@ from edgeskin.benchmarks.localisation import Localisation, LocalisationSummary, 
 from edgeskin.contract.declaration import nearest
 from edgeskin.contract.image import letterbox
 from edgeskin.contract.model import Frozen, HeadSpec
+from edgeskin.contract.preprocess import network_input
 from edgeskin.data.cases import Case, Cases, data_list_sha256, read_cases, read_image, read_mask
 from edgeskin.data.labels import MISSING, Truth, truth
 from edgeskin.errors import DataError, EdgeskinError, RunError
@@ -101,7 +102,7 @@ def analyse(
     found: dict[str, HeadAnalysis] = {}
     for head in chosen:
         one = seen[head.name]
-        files.write_bytes(out / f"{head.name}-maps.jpg", _sheet(head, one, cases, record.recipe.network.size))
+        files.write_bytes(out / f"{head.name}-maps.jpg", _sheet(head, one, cases, record))
         found[head.name] = HeadAnalysis(
             kind=head.kind,
             maps={kind: summarise(scores) for kind, scores in one.scores.items()},
@@ -225,8 +226,11 @@ def _truths(record: RunRecord, heads: Sequence[HeadSpec], cases: Sequence[Case])
     return found
 
 
-def _sheet(head: HeadSpec, seen: _Seen, cases: Sequence[Case], size: int) -> bytes:
-    """The images whose lesion Grad-CAM++ found best, then worst; where no lesion is known, the first ones."""
+def _sheet(head: HeadSpec, seen: _Seen, cases: Sequence[Case], record: RunRecord) -> bytes:
+    """The images, as the network saw them, whose lesion Grad-CAM++ found best, then worst; where no lesion is known,
+    the first ones.
+    """
+    size = record.recipe.network.size
     scores = seen.scores["grad_cam_pp"]
     ranked = sorted(
         (index for index, one in enumerate(scores) if one is not None), key=lambda index: -_iou(scores[index])
@@ -235,7 +239,7 @@ def _sheet(head: HeadSpec, seen: _Seen, cases: Sequence[Case], size: int) -> byt
     tiles = []
     for index in picked:
         case = cases[index]
-        photo, _ = letterbox(read_image(case), size)
+        photo, _ = network_input(read_image(case), size, record.recipe.preprocessing)
         judged = {kind: of[index] for kind, of in seen.scores.items()}
         ious = [f"{WORDS[kind]} IoU {one.iou:.2f}" for kind, one in judged.items() if one is not None]
         tiles.append(

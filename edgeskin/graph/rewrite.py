@@ -43,7 +43,14 @@ INT32 = np.iinfo(np.int32)
 
 def normalise(network: Network) -> Network:
     """The same function in normal form; idempotent, exact on the quantized values."""
-    for rewrite in (_part_tails, _settle_quantization, _fuse_bias, _fuse_activations, _fuse_hard_swish, _absorb_padding):
+    for rewrite in (
+        _part_tails,
+        _settle_quantization,
+        _fuse_bias,
+        _fuse_activations,
+        _fuse_hard_swish,
+        _absorb_padding,
+    ):
         network = rewrite(network)
     return network
 

@@ -59,6 +59,7 @@ class RunRecord(Frozen):
     versions: dict[str, str]
     device: str
     threads: int
+    processes: int = 1
     changes: tuple[str, ...] = ()
     best: dict[PhaseName, Stored] = Field(default_factory=dict)
     state: Stored | None = None

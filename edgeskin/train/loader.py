@@ -1,7 +1,7 @@
 """Batches: decoded once, augmented ahead of the network, the same on every run with the same seed."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -151,13 +151,18 @@ def _batch(samples: Samples, index: npt.NDArray[np.int64], views: Sequence[View]
 
 
 def training_batches(
-    samples: Samples, settings: Augmentation, batch: int, seed: Sequence[int], order: Order | None = None
+    samples: Samples,
+    settings: Augmentation,
+    batch: int,
+    seed: Sequence[int],
+    order: Order | None = None,
+    share: Callable[[Order], Order] | None = None,
 ) -> Iterator[Batch]:
     """One epoch of augmented batches in a shuffled order; a last batch of fewer than `batch` is left out.
 
     seed: numbers that name the epoch (recipe seed, phase, epoch). Each image's view depends on them, on its place, and
     on how often it was shown in the epoch alone, so an epoch that is resumed sees the same pixels. order: of
-    `sampling.epoch_order`; without it every case once.
+    `sampling.epoch_order`; without it every case once. share: which part of each batch is this process's.
     """
     if order is None:
         order = np.random.default_rng([*seed, 0]).permutation(len(samples))
@@ -190,7 +195,7 @@ def training_batches(
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting: deque[Future[Batch]] = deque()
         for places in batches:
-            waiting.append(pool.submit(draw, places))
+            waiting.append(pool.submit(draw, places if share is None else share(places)))
             if len(waiting) > AHEAD:
                 yield waiting.popleft().result()
         while waiting:

@@ -58,10 +58,13 @@ class Logs:
 
 
 class Progress:
-    """A bar an epoch on stderr with losses and the time left; where stderr is no terminal, one line an epoch."""
+    """A bar an epoch on stderr with losses and the time left; where stderr is no terminal, one line an epoch.
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.console = Console(stderr=True)
+    quiet: say nothing.
+    """
+
+    def __init__(self, recipe: Recipe, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
         self.epochs_left = recipe.float_phase.epochs + recipe.qat.epochs
         self.bar = Bar(
             TextColumn("{task.description}"),

@@ -3,26 +3,28 @@
 import itertools
 import platform
 from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from importlib import metadata
 from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgeskin.contract.model import HeadSpec
 from edgeskin.errors import RunError
 from edgeskin.models.start import start_encoder
 from edgeskin.train import score
 from edgeskin.train.balance import balance_for, balanced_weights
-from edgeskin.train.checkpoint import PhaseName, RunRecord, load, read_run, store, write_run
+from edgeskin.train.checkpoint import PhaseName, RunRecord, Stored, load, read_run, store, write_run
 from edgeskin.train.distill import Teacher, teacher_for
+from edgeskin.train.distributed import Processes, joined
 from edgeskin.train.loader import Samples, Showing, decode, plain_batches, training_batches
 from edgeskin.train.log import Logs, Progress
 from edgeskin.train.mode import FloatMode, Mode, QatMode
 from edgeskin.train.networks import build_network, materialise, prepared_network, trained_network
 from edgeskin.train.objective import objective_for
-from edgeskin.train.phase import Trainer
+from edgeskin.train.phase import Losses, Trainer
 from edgeskin.train.plan import Places, Plan, plan
 from edgeskin.train.recipe import Phase, Recipe
 from edgeskin.train.sampling import Order, epoch_order
@@ -46,33 +48,34 @@ def train(
 ) -> RunRecord:
     """Train a recipe to its end, or go on where an interrupted run stopped.
 
-    device: `cpu`, `cuda`, or None for a GPU where there is one. Progress goes to stderr. on_epoch: may raise, to give
-    the run up; what it holds by then stays.
+    Processes that torchrun started train together. device: `cpu`, `cuda`, or None for a GPU where there is one.
+    Progress goes to stderr. on_epoch: may raise, to give the run up; what it holds by then stays.
 
     Raises: DataError, RecipeError, or RunError where the run folder holds another recipe's run, or a run though
     `resume` is not asked for. KeyboardInterrupt passes through; the run then holds every finished epoch.
     """
-    chosen = _device(device)
-    planned = plan(recipe, places)
-    heads = recipe.head_specs()
-    record = _open_run(recipe, places, planned, chosen, resume)
-    if record.finished:
-        return record
-    teacher = teacher_for(recipe, chosen)
-    with Progress(recipe) as progress:
-        for change in record.changes:
-            progress.say(f"warning: resumed {change}; this is not exactly the uninterrupted run")
-        for note in planned.notes:
-            progress.say(note)
-        progress.say("decoding images")
-        showing = Showing(recipe.network.size, recipe.preprocessing, recipe.second_pass)
-        samples, select = (
-            decode(part.cases, heads, showing, part.labels, part.fields) for part in (planned.train, planned.select)
-        )
-        session = _Session(recipe, places, samples, select, chosen, progress, record, teacher, on_epoch)
-        session.float_phase()
-        session.qat_phase()
-        return session.finish()
+    with joined(_device(device)) as processes:
+        processes.demand_even_batches(recipe)
+        planned = plan(recipe, places)
+        record = processes.agree(lambda: _open_run(recipe, places, planned, processes, resume))
+        if record.finished:
+            return record
+        teacher = teacher_for(recipe, processes.device)
+        with Progress(recipe, quiet=not processes.first) as progress:
+            for change in record.changes:
+                progress.say(f"warning: resumed {change}; this is not exactly the uninterrupted run")
+            for note in planned.notes:
+                progress.say(note)
+            progress.say("decoding images")
+            heads = recipe.head_specs()
+            showing = Showing(recipe.network.size, recipe.preprocessing, recipe.second_pass)
+            samples, select = (
+                decode(part.cases, heads, showing, part.labels, part.fields) for part in (planned.train, planned.select)
+            )
+            session = _Session(recipe, places, samples, select, processes, progress, record, teacher, on_epoch)
+            session.float_phase()
+            session.qat_phase()
+            return session.finish()
 
 
 def _device(word: str | None) -> torch.device:
@@ -84,7 +87,7 @@ def _device(word: str | None) -> torch.device:
     return torch.device(word or ("cuda" if gpu else "cpu"))
 
 
-def _open_run(recipe: Recipe, places: Places, planned: Plan, device: torch.device, resume: bool) -> RunRecord:
+def _open_run(recipe: Recipe, places: Places, planned: Plan, processes: Processes, resume: bool) -> RunRecord:
     identity = recipe.sha256()
     train_ids = tuple(sorted(case.image_id for case in planned.train.cases))
     record = read_run(places.run) if (places.run / "run.json").exists() else None
@@ -100,7 +103,7 @@ def _open_run(recipe: Recipe, places: Places, planned: Plan, device: torch.devic
             raise RunError(
                 f"{places.run}: was trained on other images than {places.data} now gives. Choose another --run"
             )
-        return _note_changes(record, device)
+        return _note_changes(record, processes)
     if resume:
         raise RunError(f"{places.run}: there is no run to resume. Leave out --resume to start one")
     record = RunRecord(
@@ -111,8 +114,9 @@ def _open_run(recipe: Recipe, places: Places, planned: Plan, device: torch.devic
         select_ids=tuple(sorted(case.image_id for case in planned.select.cases)),
         held_out_ids=tuple(sorted(case.image_id for case in planned.held_out)),
         versions=_versions(),
-        device=str(device),
+        device=processes.device.type,
         threads=torch.get_num_threads(),
+        processes=processes.count,
     )
     write_run(places.run, record)
     return record
@@ -123,10 +127,14 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
-def _note_changes(record: RunRecord, device: torch.device) -> RunRecord:
+def _machine(device: str, threads: int, processes: int) -> dict[str, str]:
+    return {"device": device, "threads": str(threads), "processes": str(processes)}
+
+
+def _note_changes(record: RunRecord, processes: Processes) -> RunRecord:
     """The record with a sentence for everything that decides the arithmetic and is not what it was at the start."""
-    then = {**record.versions, "device": record.device, "threads": str(record.threads)}
-    now = {**_versions(), "device": str(device), "threads": str(torch.get_num_threads())}
+    then = {**record.versions, **_machine(record.device, record.threads, record.processes)}
+    now = {**_versions(), **_machine(processes.device.type, torch.get_num_threads(), processes.count)}
     epoch = (
         "before the first epoch" if record.state is None else f"after {record.state.phase} epoch {record.state.epoch}"
     )
@@ -146,20 +154,25 @@ class _Session:
         places: Places,
         samples: Samples,
         select: Samples,
-        device: torch.device,
+        processes: Processes,
         progress: Progress,
         record: RunRecord,
         teacher: Teacher | None,
         on_epoch: OnEpoch | None,
     ) -> None:
         self.recipe, self.places, self.heads = recipe, places, recipe.head_specs()
-        self.samples, self.select, self.device = samples, select, device
+        self.samples, self.select = samples, select
+        self.processes, self.device = processes, processes.device
         self.progress, self.record = progress, record
         self.teacher, self.on_epoch = teacher, on_epoch
-        self.logs = Logs(places.run)
         self.class_weights = {
-            head.name: self._weights(head, samples).to(device) for head in self.heads if head.kind != "mask"
+            head.name: self._weights(head, samples).to(self.device) for head in self.heads if head.kind != "mask"
         }
+
+    @cached_property
+    def logs(self) -> Logs:
+        """Opened at the first epoch's end, by the one process that writes."""
+        return Logs(self.places.run)
 
     def _weights(self, head: HeadSpec, samples: Samples) -> Tensor:
         classes = max(2, len(head.labels))
@@ -185,43 +198,49 @@ class _Session:
         if self._done("qat"):
             return
         self.progress.say("preparing quantization-aware training")
-        prepared = prepared_network(self.recipe, load(self.places.run, self.record.best["float"]))
+        prepared = prepared_network(self.recipe, self._stored(self.record.best["float"]))
         if self.record.state is not None and self.record.state.phase == "qat":
             materialise(prepared, self.recipe)
+        self.processes.synchronise_ranges(prepared)
         self._run(QatMode(prepared, phase), phase)
+
+    def _stored(self, stored: Stored) -> dict[str, Tensor]:
+        return self.processes.agree(lambda: load(self.places.run, stored))
 
     def _done(self, name: PhaseName) -> bool:
         return name in self.record.phases_done
 
     def _run(self, mode: Mode, phase: Phase) -> None:
         name, module = mode.name, mode.module
-        objective = objective_for(self.recipe, self.heads, self.class_weights, phase, module, self.teacher)
+        objective = objective_for(
+            self.recipe, self.heads, self.class_weights, phase, module, self.teacher, self.processes.mean
+        )
         masks = [head.name for head in self.heads if head.kind == "mask"]
         steps = len(self._order((0,))) // phase.batch
-        trainer = Trainer(module, phase, steps, self.device, balance_for(self.recipe.balance, objective.tasks, masks))
+        balance = balance_for(self.recipe.balance, objective.tasks, masks)
+        trainer = Trainer(module, phase, steps, self.device, balance, self.processes)
+        self.processes.equalise(module)
         if self.record.state is not None and self.record.state.phase == name:
-            trainer.restore(load(self.places.run, self.record.state))
+            trainer.restore(self._stored(self.record.state))
         while not trainer.finished:
             epoch = trainer.epoch
             seed = (self.recipe.seed, SEED_OF[name], epoch)
             mode.begin_training(epoch)
             self.progress.begin_epoch(name, epoch, phase.epochs, steps)
             losses = trainer.run_epoch(
-                training_batches(self.samples, self.recipe.augment, phase.batch, seed, self._order(seed)),
+                training_batches(
+                    self.samples, self.recipe.augment, phase.batch, seed, self._order(seed), self.processes.share
+                ),
                 objective,
                 seed,
                 self.progress.step,
                 mixed_precision=name == "float",
             )
-            with trainer.average.applied(module):
-                mode.begin_evaluation()
-                figures = self._evaluate(module)
+            figures = self.processes.agree(lambda: self._evaluate(mode, trainer))
             value = sum(figures.values()) / len(figures)
             if mode.may_be_best(epoch):
                 trainer.observe(value)
-            # Logged first: a kill in between repeats the epoch and replaces its row; otherwise the row would be lost.
-            self.logs.epoch(name, epoch, losses, figures)
-            self._commit(name, trainer, value, figures, may_be_best=mode.may_be_best(epoch))
+            self.record = self.processes.agree(partial(self._commit, mode, trainer, losses, value, figures))
             self.progress.end_epoch(losses, figures)
             if self.on_epoch is not None:
                 self.on_epoch(name, trainer.epoch, value)
@@ -233,31 +252,41 @@ class _Session:
         classes = self.recipe.heads[sampling.head].classes
         return epoch_order(self.samples.labels[sampling.head], classes, sampling, seed)
 
-    def _evaluate(self, module: nn.Module) -> dict[str, float]:
-        answers = score.probabilities(module, self.select, self.heads, 32, self.device)
+    def _evaluate(self, mode: Mode, trainer: Trainer) -> dict[str, float]:
+        with trainer.average.applied(mode.module):
+            mode.begin_evaluation()
+            answers = score.probabilities(mode.module, self.select, self.heads, 32, self.device)
         return score.measure(answers, self.select, self.heads)
 
     def _commit(
-        self, name: PhaseName, trainer: Trainer, value: float, figures: dict[str, float], *, may_be_best: bool
-    ) -> None:
+        self, mode: Mode, trainer: Trainer, losses: Losses, value: float, figures: dict[str, float]
+    ) -> RunRecord:
+        """Log and store the epoch that the trainer has just done; the run's new record."""
+        name, epoch = mode.name, trainer.epoch - 1
+        # Logged first: a kill in between repeats the epoch and replaces its row; otherwise the row would be lost.
+        self.logs.epoch(name, epoch, losses, figures)
         best = self.record.best.get(name)
         folder = self.places.run
         changes: dict[str, object] = {
             "state": store(folder, f"state-{name}", trainer.state(), name, trainer.epoch, value, figures)
         }
-        if may_be_best and (best is None or value > best.score):
+        if mode.may_be_best(epoch) and (best is None or value > best.score):
             stored = store(folder, f"{name}-best", trainer.average.tensors, name, trainer.epoch, value, figures)
             changes["best"] = {**self.record.best, name: stored}
         if trainer.finished:
             changes["phases_done"] = (*self.record.phases_done, name)
-        self.record = self.record.model_copy(update=changes)
-        write_run(folder, self.record)
+        record = self.record.model_copy(update=changes)
+        write_run(folder, record)
+        return record
 
     def finish(self) -> RunRecord:
         """Choose the thresholds with the quantized network and close the run."""
+        return self.processes.agree(self._finish)
+
+    def _finish(self) -> RunRecord:
         prepared = trained_network(self.places.run, self.record)
         answers = score.probabilities(prepared.to(self.device), self.select, self.heads, 32, self.device)
         chosen = score.thresholds(answers, self.select, self.heads, self.recipe)
-        self.record = self.record.model_copy(update={"thresholds": chosen, "finished": True})
-        write_run(self.places.run, self.record)
-        return self.record
+        record = self.record.model_copy(update={"thresholds": chosen, "finished": True})
+        write_run(self.places.run, record)
+        return record

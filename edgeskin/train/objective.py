@@ -1,8 +1,9 @@
 """What is minimised: each head's loss, the auxiliary tasks', and what a teacher says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from edgeskin.contract.model import HeadSpec
@@ -14,6 +15,11 @@ from edgeskin.train.recipe.heads import Rank
 
 IMPUTATION = "metadata.imputation"
 """The task of filling in clinical fields that were hidden; no head can have a name with a dot."""
+
+
+def own(mean: Tensor, _cases: Tensor) -> Tensor:
+    """The mean over this process's cases, which are all there are."""
+    return mean
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Objective:
     weights: task -> weight, 1 for imputation. class_weights: head name -> (classes,), for softmax and sigmoid heads.
     choices: how a head's loss is formed; the first loss of its kind for a head that is not there. enlargement, imputes:
     the auxiliary tasks, whose tensors the network returns behind its heads in this order. teacher: adds its own loss to
-    that of each head's truth.
+    that of each head's truth. across: makes a mean over so many cases of this process the mean over everybody's.
     """
 
     heads: tuple[HeadSpec, ...]
@@ -42,6 +48,7 @@ class Objective:
     enlargement: Enlargement | None = None
     imputes: bool = False
     teacher: Teacher | None = None
+    across: Callable[[Tensor, Tensor], Tensor] = own
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -56,19 +63,22 @@ class Objective:
         logits, rest = outputs[: len(self.heads)], list(outputs[len(self.heads) :])
         taught = {} if self.teacher is None else self.teacher.answers(batch)
         losses: dict[str, Tensor] = {}
+        images = torch.tensor(len(batch.image), device=batch.image.device)
         for head, answer in zip(self.heads, logits, strict=True):
-            loss = self._against_truth(head, answer, batch)
+            known = batch.has_mask if head.kind == "mask" else batch.labels[head.name] >= 0
+            loss = self.across(self._against_truth(head, answer, batch), known.sum())
             if self.teacher is not None:
-                loss = loss + self.teacher.loss(head, answer, taught[head.name])
+                loss = loss + self.across(self.teacher.loss(head, answer, taught[head.name]), images)
             losses[head.name] = loss * self.weights[head.name]
         if self.enlargement is not None:
             picture = self.enlargement.decoder(rest.pop(0))
             loss = formulas.super_resolution_loss(picture, formulas.super_resolution_target(batch.image))
-            losses[self.enlargement.name] = loss * self.weights[self.enlargement.name]
+            losses[self.enlargement.name] = self.across(loss, images) * self.weights[self.enlargement.name]
         if self.imputes:
             assert batch.complete is not None, "a network that imputes is given clinical fields"
             assert batch.hidden is not None, "a network that imputes is given clinical fields"
-            losses[IMPUTATION] = formulas.imputation_loss(rest.pop(0), batch.complete, batch.hidden)
+            loss = formulas.imputation_loss(rest.pop(0), batch.complete, batch.hidden)
+            losses[IMPUTATION] = self.across(loss, batch.hidden.sum())
         return losses
 
     def _against_truth(self, head: HeadSpec, logits: Tensor, batch: Batch) -> Tensor:
@@ -103,6 +113,7 @@ def objective_for(
     phase: Phase,
     module: nn.Module | None = None,
     teacher: Teacher | None = None,
+    across: Callable[[Tensor, Tensor], Tensor] = own,
 ) -> Objective:
     """The objective a recipe asks for in a phase.
 
@@ -123,4 +134,5 @@ def objective_for(
         enlargement,
         imputes=fusion is not None and fusion.imputation is not None,
         teacher=teacher,
+        across=across,
     )

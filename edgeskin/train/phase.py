@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from edgeskin.errors import RunError
 from edgeskin.train.average import WeightAverage, load_state
 from edgeskin.train.balance import FixedBalance, TaskBalance
+from edgeskin.train.distributed import Processes
 from edgeskin.train.loader import Batch
 from edgeskin.train.objective import Objective, objective_for
 from edgeskin.train.recipe import Phase
@@ -48,7 +49,8 @@ def optimizer_for(module: nn.Module, phase: Phase, balance: nn.Module | None = N
 class Trainer:
     """A module, its optimizer and its running average, advanced epoch by epoch.
 
-    balance: how the tasks' losses become one; their plain sum if it is left out.
+    balance: how the tasks' losses become one; their plain sum if it is left out. processes: those that train together;
+    the first one alone averages weights.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class Trainer:
         steps_per_epoch: int,
         device: torch.device,
         balance: TaskBalance | None = None,
+        processes: Processes | None = None,
     ) -> None:
+        self.processes = processes or Processes()
         self.module = module.to(device)
         self.phase = phase
         self.device = device
@@ -88,7 +92,8 @@ class Trainer:
 
         Raises: RunError where a loss is no longer a number.
         """
-        torch.manual_seed(int.from_bytes(bytes(f"{list(seed)}", "ascii"), "big") % 2**63)
+        own = list(self.processes.seed(seed))
+        torch.manual_seed(int.from_bytes(bytes(f"{own}", "ascii"), "big") % 2**63)
         totals: Losses = {}
         steps = 0
         for batch in batches:
@@ -115,12 +120,14 @@ class Trainer:
     def _descend(self, total: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
+        self.processes.combine(self.module, self.balance)
         nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
         share = rate(self.step, self.steps, self.phase.warmup, self.schedule, self.epoch_steps, self.watch.reductions)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
         self.optimizer.step()
-        self.average.update(self.module)
+        if self.processes.first:
+            self.average.update(self.module)
         self.step += 1
 
     def observe(self, score: float) -> None:

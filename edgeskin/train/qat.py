@@ -1,7 +1,7 @@
 """Quantization-aware training under the QAT contract, through torchao's PT2E.
 
 The quantizer is our own: torchao's ready-made ones are asymmetric, private, or silently leave operators in float. It
-annotates every tensor of the network by one table of operator kinds (`train/operators.py`), refuses an operator that is
+annotates every tensor of the network by one table of operator kinds (`train/rules.py`), refuses an operator that is
 not in the table, and so makes an undeclared float island impossible from the start.
 
     prepared = prepare(network, image)       # or (network, image, metadata): batch norm fused for training, fake
@@ -41,7 +41,7 @@ from torchao.quantization.pt2e.quantizer import (
 from edgeskin.contract.metadata import METADATA_SCALE
 from edgeskin.errors import GraphError
 from edgeskin.graph.ir import PIXEL_SCALE
-from edgeskin.train.operators import (
+from edgeskin.train.rules import (
     ABSORBING,
     GATES,
     SHARED_SCALE,

@@ -11,6 +11,8 @@ from edgeskin.benchmarks.accuracy import Predictions, measure, predict
 from edgeskin.benchmarks.metrics import PixelCounts
 from edgeskin.contract.metadata import ChoiceField, MetadataSpec
 from edgeskin.contract.model import MaskCleanup, ModelCard
+from edgeskin.contract.preprocess import Clahe, network_input
+from edgeskin.contract.region import SecondPass
 from edgeskin.data.cases import Cases, read_cases
 from edgeskin.data.datasets import DatasetLayout, Subset
 from edgeskin.errors import DataError, TargetError
@@ -257,3 +259,40 @@ def test_a_cell_that_no_field_knows_stops_the_measurement_before_it_begins(card,
     with pytest.raises(DataError, match=r"6 problems.*\n.*p06: geometry is 'square'; did you mean 'squashed'"):
         predict(session, card.model_copy(update={"metadata": fields}), data.cases, metadata="real")
     assert session.told == []
+
+
+# --- with preprocessing and a second pass ---
+
+
+class RedSession(PixelSession):
+    """Melanoma is the mean of red over 255; keeps the first image it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: np.ndarray | None = None
+
+    def run(self, image: np.ndarray, metadata: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
+        self.first = image if self.first is None else self.first
+        return {**super().run(image), "melanoma": np.array([[image[0, 0].mean() / 255]], np.float32)}
+
+
+def test_heads_of_a_second_pass_are_measured_from_it(card, data):
+    twice = card.model_copy(update={"second_pass": SecondPass(strategy="mask", heads=("melanoma",))})
+    session = RedSession()
+    found = predict(session, twice, data.cases, workers=2)
+    assert session.batches == [1] * 2 * N
+    # By hand: 32 · 32 of 64 · 64 pixels are the lesion, of red 255; clean-up takes the speck; around them is 128.
+    np.testing.assert_allclose(found.probabilities["melanoma"], (255 + 3 * 128) / 4 / 255, rtol=1e-6)
+    once = predict(RedSession(), card, data.cases)
+    np.testing.assert_allclose(once.probabilities["melanoma"], 1028 / 64**2, rtol=1e-6)
+    np.testing.assert_array_equal(found.raw.tp, once.raw.tp)
+    np.testing.assert_array_equal(found.probabilities["diagnosis"], once.probabilities["diagnosis"])
+
+
+def test_images_are_preprocessed_as_the_card_declares(card, data):
+    session, steps = RedSession(), (Clahe(),)
+    predict(session, card.model_copy(update={"preprocessing": steps}), data.cases[:1])
+    with Image.open(data.cases[0].image) as photo:
+        pixels = np.asarray(photo)
+    np.testing.assert_array_equal(session.first[0], network_input(pixels, 64, steps)[0])
+    assert (session.first[0] != network_input(pixels, 64, ())[0]).any()

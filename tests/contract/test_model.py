@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import second_pass_graphs
 from metadata_graphs import card
 
 from edgeskin import shipped
@@ -36,4 +37,39 @@ def test_a_wrong_field_of_the_metadata_is_named(tmp_path: Path) -> None:
     value["metadata"]["fields"][0]["high"] = -1
     (tmp_path / "model.json").write_text(json.dumps(value))
     with pytest.raises(GraphError, match=r"metadata\.fields\.0.*high must be above low"):
+        ModelCard.read(tmp_path / "model.json")
+
+
+# --- preprocessing and a second pass ---
+
+
+def test_preprocessing_and_a_second_pass_survive_their_file(tmp_path: Path) -> None:
+    twice = second_pass_graphs.card()
+    twice.write(tmp_path / "model.json")
+    assert ModelCard.read(tmp_path / "model.json") == twice
+    written = json.loads((tmp_path / "model.json").read_text())
+    assert written["preprocessing"] == [{"step": "shades_of_gray", "norm": 6}]
+    assert written["second_pass"] == {"strategy": "mask", "margin": 1.4, "heads": ["melanoma"]}
+
+
+def test_a_card_without_them_does_not_speak_of_them(tmp_path: Path) -> None:
+    card().write(tmp_path / "model.json")
+    assert not {"preprocessing", "second_pass"} & set(json.loads((tmp_path / "model.json").read_text()))
+    plain = ModelCard.read(tmp_path / "model.json")
+    assert (plain.preprocessing, plain.second_pass) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"second_pass": {"strategy": "box", "heads": ["mask"]}}, "names mask, the mask, which the first pass alone"),
+        ({"second_pass": {"strategy": "box", "heads": ["melanom"]}}, "no head; did you mean 'melanoma'"),
+        ({"heads": [second_pass_graphs.card().heads[1].model_dump()]}, "second_pass needs a mask head"),
+        ({"preprocessing": [{"step": "hair_removal"}]}, "preprocessing.*hair_removal"),
+    ],
+)
+def test_what_no_device_could_do_is_no_card(change: dict[str, object], said: str, tmp_path: Path) -> None:
+    value = json.loads(second_pass_graphs.card().model_dump_json()) | change
+    (tmp_path / "model.json").write_text(json.dumps(value))
+    with pytest.raises(GraphError, match=said):
         ModelCard.read(tmp_path / "model.json")

@@ -1,8 +1,6 @@
 """Pictures with enough structure to be recognised again."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -30,28 +28,3 @@ def lesion() -> Callable[[int], Pixels]:
         return np.clip(tone * np.exp(0.25 * np.asarray(texture)[..., None]), 0, 255).astype(np.uint8)
 
     return draw
-
-
-@pytest.fixture(scope="session")
-def isic2017() -> Path:
-    """The real images, where EDGESKIN_DATA names their parent."""
-    return _real("isic2017")
-
-
-@pytest.fixture(scope="session")
-def ham10000() -> Path:
-    """Likewise."""
-    return _real("ham10000")
-
-
-@pytest.fixture(scope="session")
-def pad_ufes_20() -> Path:
-    """Likewise."""
-    return _real("pad_ufes_20")
-
-
-def _real(name: str) -> Path:
-    folder = Path(os.environ.get("EDGESKIN_DATA", "")) / name
-    if not os.environ.get("EDGESKIN_DATA") or not folder.is_dir():
-        pytest.skip(f"needs {name} under EDGESKIN_DATA")
-    return folder

@@ -17,6 +17,7 @@ if missing("onnx", "onnxruntime"):
     collect_ignore_glob = ["test_journey.py", "test_evaluate.py", "test_release.py"]
 else:
     from metadata_graphs import write_metadata_graph
+    from second_pass_graphs import write_second_pass_graph
     from small_graphs import GATE, hasty, write_small_graph
 
 
@@ -48,6 +49,14 @@ def told_graph(once, tmp_path: Path) -> "Graph":
     from edgeskin.graph.folder import Graph
 
     return Graph.open(Path(shutil.copytree(once("told_graph", write_metadata_graph), tmp_path / "told")))
+
+
+@pytest.fixture(scope="session")
+def twice_graph(once) -> "Graph":
+    """The Graph folder of a network that runs twice, for reading only."""
+    from edgeskin.graph.folder import Graph
+
+    return Graph.open(once("twice_graph", write_second_pass_graph))
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeskin.contract.image import read_photo
+from edgeskin import shipped
+from edgeskin.contract.image import Letterbox, read_photo
 from edgeskin.contract.metadata import ChoiceField, MetadataSpec, NumberField
-from edgeskin.contract.model import HeadSpec, ModelCard, Provenance
+from edgeskin.contract.model import HeadSpec, MaskCleanup, ModelCard, Provenance
+from edgeskin.contract.preprocess import Clahe, ShadesOfGray, network_input
+from edgeskin.contract.region import SecondPass
+from edgeskin.contract.second_pass import look
 from edgeskin.data import phantom
 from edgeskin.errors import GraphError
 from edgeskin.export import golden
@@ -241,3 +246,145 @@ def test_a_network_without_metadata_has_none_in_its_cases(written: Path) -> None
     assert not (written / "inputs" / "metadata.npy").exists()
     assert all("metadata" not in case for case in json.loads((written / "golden.json").read_text())["cases"])
     assert all(case.inputs[1] is None for case in golden.read(written, CARD).cases)
+
+
+def test_the_shipped_cases_still_follow_from_their_photos() -> None:
+    folder = shipped.default_release()
+    cases = golden.read(folder / "golden", ModelCard.read(folder / "model.json"))
+    assert cases.changed_inputs() == ()
+    assert all(case.second is None for case in cases.cases)
+
+
+# --- with preprocessing and a second pass ---
+
+AS_IT_IS = MaskCleanup(close_fraction=0, largest_component=False, fill_holes=False)
+TWICE = CARD.model_copy(
+    update={
+        "preprocessing": (ShadesOfGray(),),
+        "second_pass": SecondPass(strategy="mask", heads=("melanoma",)),
+        "cleanup": AS_IT_IS,
+    }
+)
+
+
+def blind_network(image: UInt8, metadata: Float32 | None = None) -> Outputs:
+    """Draws no lesion."""
+    answers = float_network(image)
+    return {**answers, "lesion": np.zeros_like(answers["lesion"])}
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("twice") / "golden"
+    golden.write(folder, PHOTOS, TWICE, float_network, int8_network)
+    return folder
+
+
+@pytest.fixture
+def twice_copy(twice: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(twice, tmp_path / "twice"))
+
+
+def test_the_second_passs_input_and_answers_are_stored(twice: Path) -> None:
+    read = golden.read(twice, TWICE)
+    for number, (case, photo) in enumerate(zip(read.cases, PHOTOS, strict=True)):
+        image, box = network_input(photo.image, 64, TWICE.preprocessing)
+        np.testing.assert_array_equal(case.image, image)
+        assert case.second is not None
+        dark = int8_network(image[None])["lesion"][0, 0] >= 0.5
+        dark[: box.top] = dark[box.top + box.height :] = False
+        dark[:, : box.left] = dark[:, box.left + box.width :] = False
+        np.testing.assert_array_equal(case.second[0], np.where(dark, image, 128))
+        second = int8_network(case.second)
+        np.testing.assert_array_equal(read.int8_outputs["melanoma"][number], second["melanoma"][0])
+        np.testing.assert_array_equal(read.int8_outputs["diagnosis"][number], int8_network(image[None])["diagnosis"][0])
+        assert read.int8_outputs["melanoma"][number] != int8_network(image[None])["melanoma"][0]
+        assert case.findings.heads["melanoma"]["melanoma"] == pytest.approx(float(second["melanoma"][0, 0]), abs=1e-6)
+    assert read.changed_inputs() == ()
+
+
+def test_a_case_is_what_a_device_finds_from_the_photo(twice: Path) -> None:
+    read = golden.read(twice, TWICE)
+    for number, case in enumerate(read.cases):
+        image, box = network_input(read_photo(case.photo), 64, TWICE.preprocessing)
+        found = look(int8_network, TWICE, box, image[None])
+        np.testing.assert_array_equal(found["melanoma"][0], read.int8_outputs["melanoma"][number])
+
+
+def test_every_form_of_the_network_is_shown_the_stored_second_input(twice: Path) -> None:
+    read = golden.read(twice, TWICE)
+    np.testing.assert_array_equal(read.run(float_network)["melanoma"], read.float_outputs["melanoma"])
+    # A form that draws no lesion of its own answers from the same region all the same.
+    np.testing.assert_array_equal(read.run(blind_network)["melanoma"], read.float_outputs["melanoma"])
+
+
+def test_a_case_without_a_lesion_has_one_pass(tmp_path: Path) -> None:
+    golden.write(tmp_path / "golden", PHOTOS, TWICE, blind_network, blind_network)
+    read = golden.read(tmp_path / "golden", TWICE)
+    assert all(case.second is None for case in read.cases)
+    assert not (tmp_path / "golden" / "second").exists()
+    assert read.changed_inputs() == ()
+    index = json.loads((tmp_path / "golden" / "golden.json").read_text())
+    assert {case["second_pass"] for case in index["cases"]} == {False}
+
+
+def test_a_mask_on_the_threshold_gives_the_same_second_input_after_storing(tmp_path: Path) -> None:
+    # A threshold a quarter of a step above a step: what reaches it by a little is stored below it.
+    threshold = 19660.25 / 65535
+    mask = CARD.heads[0].model_copy(update={"threshold": threshold})
+    card = TWICE.model_copy(update={"heads": (mask, *CARD.heads[1:])})
+
+    def on_the_edge(image: UInt8, metadata: Float32 | None = None) -> Outputs:
+        drawn = np.full((1, 1, 64, 64), 0.9, np.float32)
+        drawn[..., 32:] = 19660.4 / 65535
+        return {**float_network(image), "lesion": drawn}
+
+    assert np.float32(19660.4 / 65535) >= np.float32(threshold) > np.float32(19660 / 65535)
+    golden.write(tmp_path / "golden", PHOTOS, card, on_the_edge, on_the_edge)
+    assert golden.read(tmp_path / "golden", card).changed_inputs() == ()
+
+
+def test_a_second_input_without_any_colour_is_read_back(tmp_path: Path) -> None:
+    def corner(image: UInt8, metadata: Float32 | None = None) -> Outputs:
+        drawn = np.zeros((1, 1, 64, 64), np.float32)
+        drawn[0, 0, 32, 32] = 1
+        return {**float_network(image), "lesion": drawn}
+
+    photo = replace(PHOTOS[0], image=PHOTOS[0].image.copy())
+    box = Letterbox.fit(photo.image.shape[1], photo.image.shape[0], 64)
+    reach = 2 * photo.image.shape[0] // box.height + 1
+    row, column = (
+        (32 - at + 0.5) * side // of
+        for at, side, of in ((box.top, photo.image.shape[0], box.height), (box.left, photo.image.shape[1], box.width))
+    )
+    photo.image[int(row) - reach : int(row) + reach, int(column) - reach : int(column) + reach] = 90
+    card = TWICE.model_copy(update={"preprocessing": ()})
+    golden.write(tmp_path / "golden", [photo], card, corner, corner)
+    (case,) = golden.read(tmp_path / "golden", card).cases
+    assert case.second is not None
+    assert set(np.unique(case.second)) == {90, 128}
+
+
+def test_a_changed_mask_second_input_or_declaration_is_noticed(twice_copy: Path) -> None:
+    shutil.copy(twice_copy / "second" / "03.png", twice_copy / "second" / "01.png")
+    assert golden.read(twice_copy, TWICE).changed_inputs() == ("01",)
+    other = TWICE.model_copy(update={"preprocessing": (Clahe(),)})
+    assert len(golden.read(twice_copy, other).changed_inputs()) == len(PHOTOS)
+
+
+def test_a_second_input_that_is_missing_damaged_or_anothers_is_named(twice_copy: Path, folder: Path) -> None:
+    with pytest.raises(GraphError, match=r"golden\.json: case 00 is of another network: tiny runs twice"):
+        golden.read(folder, TWICE)
+    with pytest.raises(GraphError, match=r"golden\.json: case 00 is of another network: tiny runs once"):
+        golden.read(twice_copy, CARD)
+    (twice_copy / "second" / "02.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(GraphError, match=r"second/02\.png: is damaged"):
+        golden.read(twice_copy, TWICE)
+    (twice_copy / "second" / "02.png").unlink()
+    with pytest.raises(GraphError, match=r"second/02\.png: no such file"):
+        golden.read(twice_copy, TWICE)
+
+
+def test_a_network_that_runs_once_has_no_second_inputs(written: Path) -> None:
+    assert not (written / "second").exists()
+    assert all("second_pass" not in case for case in json.loads((written / "golden.json").read_text())["cases"])

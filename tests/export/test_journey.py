@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from second_pass_graphs import TOLERANCE
 from small_graphs import GATE, PHOTOS, contents
 
 from edgeskin import files, optional, shipped
@@ -19,6 +20,9 @@ from edgeskin.benchmarks.measurements import AccuracyReport, MetricFigure, Numer
 from edgeskin.benchmarks.report import Report
 from edgeskin.contract import bundle as bundles
 from edgeskin.contract.bundle import Bundle
+from edgeskin.contract.findings import Findings
+from edgeskin.contract.image import read_photo
+from edgeskin.contract.preprocess import network_input
 from edgeskin.errors import (
     BundleError,
     DataError,
@@ -28,13 +32,14 @@ from edgeskin.errors import (
     RecipeError,
     TargetError,
 )
-from edgeskin.export import evaluate, journey
+from edgeskin.export import evaluate, golden, journey
 from edgeskin.export.benchmark import benchmark
 from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.write import write_onnx
-from edgeskin.targets.onnx import OnnxTarget
+from edgeskin.screen.predictor import Predictor
+from edgeskin.targets.onnx import OnnxSession, OnnxTarget
 
 JUDGED = {"report.json", "report.md", "manifest.json"}
 """What says when and where it was made, and so differs between two equal exports."""
@@ -265,7 +270,9 @@ def test_an_empty_folder_and_an_older_bundle_are_replaced(
 
 def test_a_golden_photo_or_input_that_was_changed_is_an_error(graph: Graph, profile: Profile, tmp_path: Path) -> None:
     shutil.copy(graph.golden / "photos" / "02.png", graph.golden / "photos" / "01.png")
-    with pytest.raises(GraphError, match=r"1 photos or their fields become other bytes than their stored inputs \(01\)"):
+    with pytest.raises(
+        GraphError, match=r"1 photos or their fields become other bytes than their stored inputs \(01\)"
+    ):
         journey.export(graph, profile, tmp_path / "bundle")
 
 
@@ -500,3 +507,62 @@ def test_accuracy_with_nothing_known_is_no_evidence_for_a_bundle(
     by_real = journey.export(told_graph, profile.altered(split="val"), tmp_path / "other").report.measurements.accuracy
     assert by_real is not None
     assert by_real.metadata == "real"
+
+
+def test_a_network_that_runs_twice_goes_the_whole_way(
+    twice_graph: Graph, profile: Profile, phantom_data: Path, tmp_path: Path
+) -> None:
+    exported = journey.export(twice_graph, profile.altered(split="val"), tmp_path / "bundle", data=phantom_data)
+    measured = exported.report.measurements
+    assert exported.verdict.state == "passed", exported.verdict.promises
+    assert (measured.equivalent, measured.reads_back) == (True, True)
+    assert measured.accuracy is not None
+    assert "melanoma_auroc" in measured.accuracy.metrics
+    said = "- A photo takes two passes of the network (melanoma from the second, of the lesion's mask)"
+    assert said in (tmp_path / "bundle" / "report.md").read_text()
+    assert bundles.verify(tmp_path / "bundle") == ()
+    assert (tmp_path / "bundle" / "golden" / "second" / "00.png").is_file()
+    assert (tmp_path / "bundle" / "model.json").read_bytes() == (twice_graph.folder / "model.json").read_bytes()
+
+
+def test_its_bundle_screens_photos_as_its_formula_says_and_its_golden_cases_hold(
+    twice_graph: Graph, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    journey.export(twice_graph, profile, tmp_path / "bundle")
+    card, cases = twice_graph.card, golden.read(twice_graph.golden, twice_graph.card).cases
+    photos = [case.photo for case in cases]
+    changed = 0
+    for found, case in zip(Predictor.open(tmp_path / "bundle").predict(photos), cases, strict=True):
+        assert isinstance(found, Findings)
+        image, box = network_input(read_photo(case.photo), card.size, card.preprocessing)
+        pixels = image.astype(float)
+        content = np.zeros(image.shape[1:], bool)
+        content[box.top : box.top + box.height, box.left : box.left + box.width] = True
+        lesion = (pixels.sum(0) <= 3 * 128) & content
+        first, second = ((np.where(where, pixels[0] - 128, 0) / 128).mean() for where in (content, lesion))
+        answer = found.heads["melanoma"]["melanoma"]
+        assert answer == pytest.approx(1 / (1 + np.exp(4 * second)), abs=TOLERANCE)
+        assert answer == pytest.approx(case.findings.heads["melanoma"]["melanoma"], abs=TOLERANCE)
+        changed += abs(1 / (1 + np.exp(4 * first)) - answer) > 0.05
+    assert changed >= 6, "the second look answers otherwise than the first would have"
+
+
+def test_photo_to_findings_is_timed_over_both_passes_and_the_model_over_one(
+    twice_graph: Graph, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journey.export(twice_graph, profile, tmp_path / "bundle")
+    runs = 0
+    original = OnnxSession.run
+
+    def counting(session: OnnxSession, *inputs: object) -> object:
+        nonlocal runs
+        runs += 1
+        return original(session, *inputs)
+
+    monkeypatch.setattr(OnnxSession, "run", counting)
+    figures = benchmark(tmp_path / "bundle", 1, "quick")
+    assert [figure.name for figure in figures.latency] == ["model int8", "photo to findings, two passes"]
+    # `hasty` warms up once and takes three samples.
+    assert [figure.samples for figure in figures.latency] == [3, 3]
+    assert runs == 4 * 1 + 4 * 2

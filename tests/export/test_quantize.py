@@ -4,12 +4,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from equivalence import MASK, MELANOMA, Carried, carry
 from small_network import WEIGHTS, Small, images
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
+from torch.nn import functional
 from torchao.quantization.pt2e import FixedQParamsFakeQuantize, move_exported_model_to_eval
 
 from edgeskin.errors import GraphError
 from edgeskin.export import quantize
+from edgeskin.export.trace import trace
+from edgeskin.graph.lint import lint
 from edgeskin.train import qat
 
 aten = torch.ops.aten
@@ -121,3 +125,64 @@ def test_a_conversion_that_lost_an_operator_is_refused_by_its_count(
     monkeypatch.setattr(quantize, "convert_pt2e", lambda prepared: empty)
     with pytest.raises(GraphError, match=r"4 aten\.conv2d\.default became 0; 1 aten\.linear\.default became 0"):
         quantize.convert(copy.deepcopy(trained))
+
+
+# --- layers that run twice ---
+
+
+class Level(nn.Module):
+    """A decoder level that runs twice: convolutions shared, a batch norm for each run."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+        self.pointwise = nn.ConvTranspose2d(inputs, outputs, 2, 2, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in (inputs, outputs, inputs, outputs))
+
+    def forward(self, x: Tensor, run: int) -> Tensor:
+        x = functional.relu6(self.norms[2 * run](self.depthwise(x)))
+        return functional.relu(self.norms[2 * run + 1](self.pointwise(x)))
+
+
+class Twice(nn.Module):
+    """Joint reverse learning in small: the second run sees channels that a classifier's hidden layer re-weighs.
+
+    `squeeze` has a bias, no batch norm, and runs twice too, on inputs of two scales.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.level, self.squeeze = nn.Conv2d(3, 8, 3, 2, 1), Level(8, 4), nn.Linear(8, 8)
+        self.mask, self.melanoma = nn.Conv2d(4, 1, 1), nn.Linear(8, 1)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        x = functional.relu(self.stem(image))
+        hidden = functional.relu(self.squeeze(x.mean((2, 3))))
+        gate = functional.hardsigmoid(self.squeeze(hidden)).view(-1, 8, 1, 1)
+        return self.mask(self.level(x, 0) + self.level(x * gate, 1)), self.melanoma(hidden)
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Carried:
+    torch.manual_seed(0)
+    return carry(Twice(), (MASK, MELANOMA), tmp_path_factory.mktemp("twice"))
+
+
+def test_a_layer_that_runs_twice_is_folded_with_the_batch_norm_of_each_run(twice: Carried) -> None:
+    assert twice.levels() >= 8
+    assert twice.farthest(twice.fake_quantized, twice.converted) <= 1.01
+    for found in (twice.plain, twice.optimised):
+        assert twice.farthest(twice.snapped, found) <= 1.01
+    assert lint(twice.network) == ()
+
+
+def test_each_run_has_a_name_and_constants_of_its_own_in_both_files(twice: Carried) -> None:
+    names = [node.name for node in twice.network.nodes]
+    assert {"level.depthwise", "level.depthwise_2", "level.pointwise", "level.pointwise_2", "squeeze_2"} <= set(names)
+    # Folding a factor a channel into a weight changes its scales, not its integers.
+    one, other = (twice.network.tensors[f"level.depthwise{run}.weight"] for run in ("", "_2"))
+    assert one.quantization != other.quantization
+    module = Twice()
+    with torch.no_grad():
+        module(images())
+    assert [node.name for node in trace(module.eval(), (MASK, MELANOMA), 16).nodes] == names

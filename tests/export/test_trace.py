@@ -66,3 +66,63 @@ class Cosine(torch.nn.Module):
 def test_an_operator_outside_the_representation_is_refused_by_name() -> None:
     with pytest.raises(GraphError, match="Cos"):
         trace(Cosine().eval(), HEADS, SIZE)
+
+
+class Extra(torch.nn.Module):
+    """Heads, then what only training wants; the mask is also a gate inside; metadata joins the second head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.mask, self.tap = (torch.nn.Conv2d(i, o, 1) for i, o in ((3, 4), (4, 1), (4, 7)))
+        self.melanoma = torch.nn.Linear(4 + 5, 1)
+
+    def forward(self, image: torch.Tensor, metadata: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = torch.relu(self.stem(image))
+        mask = self.mask(features)
+        pooled = (features * torch.sigmoid(mask)).mean((2, 3))
+        return mask, self.melanoma(torch.cat([pooled, metadata], 1)), features, torch.relu(self.tap(features))
+
+
+def test_taps_vanish_metadata_is_the_second_input_and_a_gate_is_parted_from_the_head_it_equals(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Extra().eval()
+    traced = trace(module, HEADS, SIZE, metadata=5)
+    assert lint.lint_float(traced) == ()
+    assert traced.inputs == ("image", "metadata")
+    assert traced.tensors["metadata"].shape == ("N", 5)
+    assert traced.outputs == ("mask", "melanoma")
+    assert sum(node.kind == "Conv" for node in traced.nodes) == 2, "stem and mask, not the tap"
+    assert sum(isinstance(node.operator, Sigmoid) for node in traced.nodes) == 3
+    write_onnx(traced, tmp_path / "traced.onnx")
+    pixels, metadata = images(3), torch.rand(3, 5)
+    with torch.no_grad():
+        expected = [torch.sigmoid(logits).numpy() for logits in module(pixels, metadata)[:2]]
+    found = reference_session(tmp_path / "traced.onnx").run(
+        (pixels * 128 + 128).to(torch.uint8).numpy(), metadata.numpy()
+    )
+    for head, probabilities in zip(HEADS, expected, strict=True):
+        np.testing.assert_allclose(found[head.name], probabilities, atol=1e-5)
+
+
+def test_layers_that_run_twice_between_batch_norms_are_folded_one_by_one(tmp_path: Path) -> None:
+    class Shared(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 3, 3, padding=1, bias=False)
+            self.norms = torch.nn.ModuleList(torch.nn.BatchNorm2d(3) for _ in range(2))
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x = torch.relu(self.norms[0](self.conv(image)))
+            x = torch.relu(self.norms[1](self.conv(x)))
+            return x[:, :1], x.mean((2, 3))[:, :1]
+
+    torch.manual_seed(0)
+    module = Shared()
+    with torch.no_grad():
+        for _ in range(5):
+            module(images())
+        expected = [torch.sigmoid(logits).numpy() for logits in module.eval()(images(3))]
+    write_onnx(trace(module, HEADS, SIZE), tmp_path / "shared.onnx")
+    found = reference_session(tmp_path / "shared.onnx").run((images(3) * 128 + 128).to(torch.uint8).numpy())
+    for head, probabilities in zip(HEADS, expected, strict=True):
+        np.testing.assert_allclose(found[head.name], probabilities, atol=1e-5)

@@ -153,8 +153,8 @@ def test_a_broken_rule_is_found_by_name_and_node(
 
 
 def test_every_rule_is_broken_by_a_test() -> None:
-    # pixel-scale reports as input-door: the scale is part of the door. kept_float has a test of its own below.
-    tested = {rule for rule, _, _ in BROKEN} | {"pixel-scale", "kept-float-declared"}
+    # input-scales reports as input-door: the scale is part of the door. kept_float has a test of its own below.
+    tested = {rule for rule, _, _ in BROKEN} | {"input-scales", "kept-float-declared"}
     assert tested >= set(COMMON) | set(INTEGER)
 
 
@@ -174,11 +174,48 @@ def test_kept_float_must_name_nodes_that_exist(network: Network) -> None:
     assert (finding.rule, finding.node) == ("kept-float-declared", "encoder.depe")
 
 
-def test_a_metadata_input_needs_a_scale(network: Network) -> None:
-    metadata = Tensor("metadata", ("N", 5))
-    more = changed(replace(network, inputs=("image", "metadata")), metadata)
+def with_input(network: Network, name: str, *shape: int | str) -> Network:
+    return changed(replace(network, inputs=("image", name)), Tensor(name, shape))
+
+
+def test_a_metadata_input_needs_its_scale(network: Network) -> None:
+    more = with_input(network, "metadata", "N", 5)
     assert [(each.rule, each.node) for each in lint(more)] == [("activation-scale-missing", "metadata")]
-    assert lint(scaled(more, "metadata", 0.5)) == ()
+    assert lint(scaled(more, "metadata", 1 / 64)) == ()
+    (finding,) = lint(scaled(more, "metadata", 0.5))
+    assert str(finding) == "input-door: metadata: has scale 0.5; metadata is quantized at exactly 1/64"
+
+
+@pytest.mark.parametrize(("name", "shape"), [("age", ("N", 5)), ("metadata", ("N", 5, 1, 1))])
+def test_a_second_input_is_metadata_or_nothing(float_network: Network, name: str, shape: tuple[int | str, ...]) -> None:
+    (finding,) = lint_float(with_input(float_network, name, *shape))
+    assert (finding.rule, finding.node) == ("input-door", name)
+
+
+def joined_maps(mean_scale: float, max_scale: float) -> set[str]:
+    """The findings on the mean and maximum over channels of a map at scale 0.5, joined and convolved."""
+    raw = Raw()
+    x = raw.q(raw.conv(raw.door(), 3, 4), 0.5)
+    axes = raw.constant([1], np.int64)
+    maps = raw.q(raw.op("ReduceMean", x, axes), mean_scale), raw.q(raw.op("ReduceMax", x, axes), max_scale)
+    joined = raw.q(raw.op("Concat", *maps, axis=1), mean_scale)
+    raw.outputs.append("y")
+    raw.op("Sigmoid", raw.q(raw.conv(joined, 2, 1), 0.125), output="y")
+    return {each.rule for each in lint(read(raw.model()))} - {"bias-on-grid"}
+
+
+def test_a_maximum_keeps_its_scale_and_a_mean_joined_to_it_may_share_that() -> None:
+    assert joined_maps(0.5, 0.5) == set()
+    assert joined_maps(0.25, 0.25) == {"shared-scale"}
+
+
+def test_a_mean_over_windows_has_a_scale_of_its_own() -> None:
+    raw = Raw()
+    x = raw.q(raw.conv(raw.door(), 3, 4), 0.5)
+    pooled = raw.q(raw.op("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]), 0.5)
+    raw.outputs.append("y")
+    raw.op("Sigmoid", raw.q(raw.conv(pooled, 4, 1), 0.125), output="y")
+    assert "mean-own-scale" in {each.rule for each in lint(read(raw.model()))}
 
 
 def test_a_float_file_with_a_scale_is_not_a_baseline(network: Network) -> None:

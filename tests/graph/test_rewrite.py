@@ -69,6 +69,48 @@ def test_a_module_called_like_a_head_does_not_take_its_name() -> None:
     assert [node.name for node in network.nodes] == ["pixels_1", "y_2", "other", "y.sigmoid"]
 
 
+def test_a_second_run_of_a_layer_is_named_after_its_module_too() -> None:
+    raw = Raw(quantized=False)
+    value = raw.door()
+    for number, bias in enumerate(("level.bias", "level.bias_2", "level.weight_bias", "level.weight_2_bias")):
+        weight = raw.weight(3, 3, 1, 1, name=f"weight_of_{number}")
+        value = raw.op("Conv", value, weight, raw.bias(3, bias), kernel_shape=[1, 1])
+    raw.conv(value, 3, 3, name="other")
+    raw.outputs.append("y")
+    raw.op("Sigmoid", value, output="y")
+    names = [node.name for node in rename(read(raw.model())).nodes if node.kind == "Conv"]
+    assert names == ["level", "level_2", "level_3", "level_4"]
+
+
+def test_an_output_that_is_read_inside_too_is_computed_once_for_each() -> None:
+    raw = Raw()
+    x = raw.q(raw.conv(raw.door(), 3, 4), 0.5)
+    raw.outputs.append("y")
+    raw.op("Sigmoid", raw.q(raw.conv(x, 4, 1), 0.125), output="y")
+    gated = raw.q(raw.op("Mul", x, raw.q("y", 1 / 128)), 0.25)
+    raw.outputs.append("z")
+    raw.op("Sigmoid", raw.q(raw.conv(gated, 4, 1), 0.5), output="z")
+    network = read(raw.model())
+    assert [node.kind for node in network.nodes] == [
+        "Pixels",
+        "Conv",
+        "Conv",
+        "Sigmoid",
+        "Sigmoid",
+        "Mul",
+        "Conv",
+        "Sigmoid",
+    ]
+    tail, gate = (node for node in network.nodes[:-1] if node.kind == "Sigmoid")
+    assert (tail.output, network.result(tail).quantization) == ("y", None)
+    assert network.result(gate).quantization == Quantization(np.float32(1 / 128))
+    assert [node.kind for node in network.consumers(gate.output)] == ["Mul"]
+    for before, after in zip(
+        run(raw.model(), {"image": pixels()}), run(to_onnx(network), {"image": pixels()}), strict=True
+    ):
+        np.testing.assert_array_equal(before, after)
+
+
 def test_renaming_keeps_the_function() -> None:
     network = read(small().model())
     feeds = {"image": pixels()}

@@ -14,6 +14,8 @@ from PIL import Image
 from edgeskin.contract.findings import Failure, Findings
 from edgeskin.contract.metadata import MetadataSpec, NumberField
 from edgeskin.contract.model import HeadSpec, MaskCleanup, ModelCard, Provenance
+from edgeskin.contract.preprocess import ShadesOfGray, network_input
+from edgeskin.contract.region import SecondPass
 from edgeskin.errors import EdgeskinError, TargetError
 from edgeskin.screen import overlay
 from edgeskin.screen import predictor as module
@@ -290,3 +292,48 @@ def test_metadata_that_cannot_be_used_is_refused_before_any_photo_is_read(predic
         Predictor(Told(), TOLD).predict([photo], metadata={photo: {"age": "old"}})
     with pytest.raises(EdgeskinError, match="tiny takes no metadata"):
         predictor.predict([photo], metadata={photo: {"age": 5}})
+
+
+# --- with preprocessing and a second pass ---
+
+
+@dataclass
+class Remembering(DarkIsLesion):
+    """Melanoma is the mean of red over 255; keeps what it was shown."""
+
+    shown: list[UInt8] = field(default_factory=list)
+
+    def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
+        self.shown.append(image)
+        return {**super().run(image), "melanoma": np.array([[image[0, 0].mean() / 255]], np.float32)}
+
+
+def test_a_second_pass_answers_for_its_heads_alone(tmp_path: Path) -> None:
+    twice = CARD.model_copy(update={"second_pass": SecondPass(strategy="mask", heads=("melanoma",))})
+    session = Remembering(delay_s=0.01)
+    # A square photo of the network's own size, so that its pixels are the network's.
+    photos = [save(tmp_path / "a.png", 64, 64, (16, 16, 48, 48)), save(tmp_path / "b.png", 64, 64, (0, 0, 0, 0))]
+    predictor = Predictor(session, twice)
+    found, clear = predictor.predict(photos)
+    assert isinstance(found, Findings)
+    assert isinstance(clear, Findings)
+    # By hand: a quarter of the pixels is lesion, of red 60; the second look has 128 around it, the first 220.
+    assert found.heads["melanoma"]["melanoma"] == pytest.approx((60 + 3 * 128) / 4 / 255, abs=1e-6)
+    assert found.decisions == {"melanoma": True}
+    assert found.lesion_fraction == 0.25
+    # Where no lesion is found, the first look is the last.
+    assert clear.heads["melanoma"]["melanoma"] == pytest.approx(220 / 255, abs=1e-6)
+    assert len(session.shown) == 3
+    assert 0.03 <= predictor.network_seconds < predictor.total_seconds
+    assert session.threads == {threading.main_thread().name}
+
+
+def test_declared_preprocessing_is_what_the_network_sees(tmp_path: Path) -> None:
+    session = Remembering()
+    steps = (ShadesOfGray(),)
+    photo = save(tmp_path / "a.png")
+    list(Predictor(session, CARD.model_copy(update={"preprocessing": steps})).predict([photo]))
+    expected, _ = network_input(np.asarray(Image.open(photo)), 64, steps)
+    plain, _ = network_input(np.asarray(Image.open(photo)), 64, ())
+    np.testing.assert_array_equal(session.shown[0][0], expected)
+    assert (expected != plain).any()

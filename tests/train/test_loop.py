@@ -305,7 +305,7 @@ def test_a_data_folder_of_another_layout_is_refused(train_tiny: Train, tmp_path:
 
 def test_a_class_without_a_case_is_refused_by_name(train_tiny: Train, tmp_path: Path) -> None:
     labels = "['melanoma', 'nevus', 'seborrheic_keratosis', 'angioma']"
-    with pytest.raises(DataError, match=r"head diagnosis: the split 'train' has no case of the class angioma"):
+    with pytest.raises(RecipeError, match=r"head diagnosis: the split 'train' has no case of the class angioma"):
         train_tiny(tmp_path / "run", f"heads.diagnosis.labels={labels}")
 
 
@@ -318,7 +318,7 @@ def test_an_imagenet_start_without_weights_says_how_to_give_them(train_tiny: Tra
 
 
 def test_a_select_that_lacks_a_class_is_refused(train_tiny: Train, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the split 'select' has no case of the class"):
+    with pytest.raises(RecipeError, match=r"the split 'select' has no case of the class"):
         train_tiny(tmp_path / "run", "data.select=2")
 
 
@@ -332,7 +332,7 @@ def test_images_without_any_mask_cannot_train_a_mask_head(phantom_data: Path, tm
     text = [table[0], *(",".join([*cells[:column], "0", *cells[column + 1 :]]) for cells in lines)]
     (data / "labels.csv").write_text("\n".join(text) + "\n", encoding="utf-8")
     path = shipped.find("recipes", "phantom_tiny")
-    with pytest.raises(DataError, match="head mask: no image of train has a mask"):
+    with pytest.raises(RecipeError, match="head mask: no image of train has a mask"):
         train(recipe.read(path, ("data.select=12",)), Places(path, data, tmp_path / "run", None), resume=False)
 
 
@@ -373,9 +373,17 @@ def test_a_run_that_goes_on_elsewhere_says_so(
     assert any(f"after float epoch 1: torch {ours} instead of 1.0" in words for words in said)
 
 
-def test_a_start_that_failed_may_be_begun_again_with_another_recipe(train_tiny: Train, tmp_path: Path) -> None:
+def test_a_start_that_failed_may_be_begun_again_with_another_recipe(
+    train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / "run"
-    with pytest.raises(DataError):
-        train_tiny(run, "data.select=2")
-    with pytest.raises(RecipeError, match=r"float\.batch"):
-        train_tiny(run, "float.batch=512")
+
+    def fail(*_: object) -> None:
+        raise DataError("an image is unreadable")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("edgeskin.train.loop.decode", fail)
+        with pytest.raises(DataError):
+            train_tiny(run, "float.epochs=1", "qat.epochs=1")
+    assert (run / "run.json").is_file()
+    assert train_tiny(run, "float.epochs=1", "qat.epochs=1", "seed=2").finished

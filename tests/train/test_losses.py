@@ -240,10 +240,10 @@ def test_focal_without_focus_is_cross_entropy(smoothing: float) -> None:
     )
 
 
-def test_sigmoid_focal_is_that_of_torchvision() -> None:
-    ops = pytest.importorskip("torchvision.ops")
+def test_sigmoid_focal_is_that_of_monai() -> None:
+    monai = pytest.importorskip("monai.losses")
     logits, label = torch.linspace(-3, 3, 6)[:, None], torch.tensor([0, 1, 0, 1, 1, 0])
-    expected = ops.sigmoid_focal_loss(logits[:, 0], label.float(), alpha=0.25, gamma=2, reduction="mean")
+    expected = monai.FocalLoss(alpha=0.25, gamma=2)(logits, label[:, None].float())
     torch.testing.assert_close(sigmoid_focal_loss(logits, label, torch.tensor([0.75, 0.25]), 2), expected)
 
 

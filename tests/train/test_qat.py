@@ -159,3 +159,34 @@ def test_batch_norm_learns_until_it_is_frozen(frozen: fx.GraphModule) -> None:
     statistics = {name: value.clone() for name, value in frozen.state_dict().items() if "running_" in name}
     train(frozen, steps=1)
     assert not any(torch.equal(frozen.state_dict()[name], value) for name, value in statistics.items())
+
+
+def dropouts(module: fx.GraphModule) -> list[tuple[float, bool]]:
+    return [node.args[1:3] for node in module.graph.nodes if node.target == aten.dropout.default]
+
+
+def test_evaluation_switches_dropout_and_batch_norm_off_and_training_on_again_as_they_were(
+    frozen: fx.GraphModule,
+) -> None:
+    # torchao's own switch leads back to a dropout of 0.5.
+    module = frozen
+    assert dropouts(module) == [(0.1, True)]
+    qat.to_evaluation(module)
+    assert dropouts(module) == [(0.1, False)]
+    statistics = {name: value.clone() for name, value in module.state_dict().items() if "running_" in name}
+    assert torch.equal(module(images())[1], module(images())[1])
+    assert all(torch.equal(module.state_dict()[name], value) for name, value in statistics.items())
+    qat.to_training(module)
+    assert dropouts(module) == [(0.1, True)]
+    module(images())
+    assert not any(torch.equal(module.state_dict()[name], value) for name, value in statistics.items())
+
+
+class ThreeInputs(nn.Module):
+    def forward(self, image: Tensor, metadata: Tensor, third: Tensor) -> tuple[Tensor]:
+        return (functional.relu(image),)
+
+
+def test_a_third_input_is_refused() -> None:
+    with pytest.raises(GraphError, match="third: a third input"):
+        qat.prepare(ThreeInputs(), images(2), torch.zeros(2, 3), torch.zeros(2, 3))

@@ -48,7 +48,7 @@ def describe(recipe: Recipe) -> Description:
     plans = planner.plans()
     costs = count(_Ordered(network, plans), *example)
     parts = _parts(plans, costs, {f"head {name}" for name in network.order})
-    inputs = (Input("image", (3, size, size)),)
+    inputs: tuple[Input, ...] = (Input("image", (3, size, size)),)
     if metadata is not None:
         inputs += (Input("metadata", (metadata.width,), metadata.slots),)
     return Description(
@@ -56,7 +56,7 @@ def describe(recipe: Recipe) -> Description:
         network=recipe.card.name,
         inputs=inputs,
         parts=parts,
-        links=planner.links(),
+        links=planner.links(plans),
         heads=_heads(recipe),
         taps=network.taps,
         exported=Total(

@@ -95,6 +95,15 @@ def shape_in_words(shape: tuple[int, ...]) -> str:
     return " × ".join(str(size) for size in shape)
 
 
+def shapes_in_words(shapes: tuple[tuple[int, ...], ...]) -> str:
+    """Every shape once, the channels of maps that have the same only in the first: 1 × 12², 6², 24²."""
+    words: list[str] = []
+    for shape, before in zip(shapes, (None, *shapes), strict=False):
+        maps = before is not None and len(shape) == len(before) == 3 and shape[0] == before[0]
+        words.append(shape_in_words(shape).partition(" × ")[2] if maps else shape_in_words(shape))
+    return ", ".join(dict.fromkeys(words))
+
+
 def amount(number: int) -> str:
     """A count to three figures: 960, 1.25 k, 3.06 M, 1.14 G; a dash for none."""
     if number == 0:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from edgeskin.train.describe.description import LinkKind
 from edgeskin.train.describe.wiring import Drawing, Point, Wire
 
 Stretch: TypeAlias = tuple[Point, Point]
@@ -28,30 +29,29 @@ class _Area:
 
     def meets(self, other: "_Area") -> bool:
         return (
-            self.left < other.right
-            and other.left < self.right
-            and self.top < other.bottom
-            and other.top < self.bottom
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
 
-def place(drawing: Drawing, wishes: Sequence[tuple[Wire, str]], size: tuple[float, float], margin: float) -> list[Label]:
-    """A label a wish, but the same words of a link once only, and none where there is no room.
+def place(
+    drawing: Drawing, wishes: Sequence[tuple[Wire, str]], size: tuple[float, float], margin: float
+) -> list[Label]:
+    """A label a kind of link: the first wish of it for which there is room.
 
     size: width of a letter, height of a line. margin: what stays free around an arrow's ends and corners.
     """
     taken = [_Area(box.x, box.y, box.x + box.width, box.y + box.height) for box in drawing.boxes]
-    labels: dict[tuple[str | None, str], Label] = {}
+    labels: dict[LinkKind | None, Label] = {}
     for wire, text in wishes:
-        if (wire.link, text) in labels:
+        if wire.link in labels:
             continue
         half_width, half_height = (len(text) + 1) * size[0] / 2, size[1] / 2
         for stretch in sorted(_stretches(wire), key=_rank):
             lines = [_line(*other) for other in _others(drawing, wire, stretch)]
             for x, y in _spots(stretch, half_width, half_height, margin):
                 area = _Area(x - half_width, y - half_height, x + half_width, y + half_height)
-                if (wire.link, text) not in labels and not any(area.meets(other) for other in (*taken, *lines)):
-                    labels[wire.link, text] = Label(wire, text, x, y)
+                if wire.link not in labels and not any(area.meets(other) for other in (*taken, *lines)):
+                    labels[wire.link] = Label(wire, text, x, y)
                     taken.append(area)
     return list(labels.values())
 

@@ -11,6 +11,8 @@ from edgeskin.train.describe.description import Link, PartKind
 from edgeskin.train.describe.levels import encoder_levels
 from edgeskin.train.recipe import Recipe
 
+FUSION_LABELS = {"multiply": "× fields", "concat": "+ fields"}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -47,9 +49,9 @@ class Planner:
         walk = (self._encoder(), self._decoder(), self._attention(), self._pooling(), self._fusion(), self._heads())
         return tuple(plan for step in walk for plan in step)
 
-    def links(self) -> tuple[Link, ...]:
-        """What the recipe's links add to the flow."""
-        return tuple(self._links())
+    def links(self, plans: Sequence[Plan]) -> tuple[Link, ...]:
+        """What the recipe's links add to the flow; of each kind first that which says most of it."""
+        return tuple(dict.fromkeys(self._links(plans)))
 
     def _encoder(self) -> Iterator[Plan]:
         spec = self.spec
@@ -84,8 +86,8 @@ class Planner:
                 what += "; no classifier pools this level, so it never runs"
             yield Plan(f"cbam {level}", "attention", what, (f"encoder {level}",), (block,))
         if gate is not None:
-            strides = " and ".join(str(stride) for stride in pooling.strides())
-            what = f"the mask, first reading, as a gate at strides {strides.replace(' and ', ', ', strides.count('and') - 1)}"
+            strides = _listed([str(stride) for stride in pooling.strides()])
+            what = f"the mask, read early by the weights of its head, as a gate at strides {strides}"
             yield Plan("mask gate", "attention", what, (self._finest(),), (gate,))
         if self.source is not None and pooling.e_layer is not None:
             head = self.network.heads[self.source]
@@ -142,7 +144,8 @@ class Planner:
             numbers = self._reversed(reverse.levels)
             before = f"decoder {numbers[0] - 1}" if numbers[0] > 1 else "decoder entry"
             levels = tuple(f"decoder {number}" for number in numbers)
-            what = f"{', '.join(levels)} run again, their inputs weighed by the hidden layer of {reverse.head}"
+            runs = "run" if len(levels) > 1 else "runs"
+            what = f"{_listed(levels)} {runs} again, weighed by the hidden layer of {reverse.head}"
             yield Plan("joint reverse", "decoder", what, (before, *levels, f"head {reverse.head}"), (network.reverse,))
             finest = "joint reverse"
         if self.mask is not None:
@@ -159,23 +162,21 @@ class Planner:
             what = "the image at twice its size: six convolutions, each enlarging by 2"
             yield Plan("super-resolution", "auxiliary", what, ("encoder 5",), (network.auxiliary["super_resolution"],))
 
-    def _links(self) -> Iterator[Link]:
+    def _links(self, plans: Sequence[Plan]) -> Iterator[Link]:
         spec = self.spec
-        for plan in self.plans():
-            if plan.name == "mask gate":
-                yield Link("mask_attention", plan.reads[0], plan.name, "mask")
+        for plan in plans:
             if plan.kind == "pooling" and "mask gate" in plan.reads:
-                start = plan.reads.index("mask gate")
-                attended = [read for read in plan.reads[:start] if read.startswith("decoder")]
                 yield Link("mask_attention", "mask gate", plan.name, "× mask")
+                attended = [read for read in plan.reads if read.startswith("decoder")]
                 yield from (Link("mask_attention", read, plan.name, "pooled too") for read in attended)
-            if plan.name == "joint reverse" and spec.joint_reverse is not None:
-                yield Link("joint_reverse", f"head {spec.joint_reverse.head}", plan.name, "hidden layer")
-                yield from (Link("joint_reverse", read, plan.name, "run again") for read in plan.reads[:-1])
+                yield Link("mask_attention", self._finest(), "mask gate", "mask")
             if plan.name == "E-layer":
                 yield Link("activation_map", plan.reads[1], plan.name, "activation map")
             if plan.name.startswith("fusion ") and spec.fusion is not None:
-                yield Link("fusion", plan.reads[1], plan.name, "× fields" if spec.fusion.kind == "multiply" else "+ fields")
+                yield Link("fusion", plan.reads[1], plan.name, FUSION_LABELS[spec.fusion.kind])
+            if plan.name == "joint reverse":
+                yield Link("joint_reverse", plan.reads[-1], plan.name, "hidden layer")
+                yield from (Link("joint_reverse", read, plan.name, "runs again") for read in plan.reads[:-1])
             if plan.kind == "auxiliary":
                 yield Link("super_resolution", plan.reads[0], plan.name, "training only")
 
@@ -208,6 +209,6 @@ class Planner:
         return labels if hidden is None else f"{labels}; hidden layer of {hidden}"
 
 
-def sequence(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     """a, b and c."""
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

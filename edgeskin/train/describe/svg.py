@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
-from edgeskin.train.describe.description import Description, amount, shape_in_words
+from edgeskin.train.describe.description import Description, amount, shape_in_words, shapes_in_words
 from edgeskin.train.describe.labels import Label, place
-from edgeskin.train.describe.wiring import Box, Drawing, Metrics, Point, Wire, draw
+from edgeskin.train.describe.wiring import Box, Metrics, Point, Wire, draw
 
 MARGIN, HEADER, FOOTER = 24, 56, 44
 LETTER = {"name": 8.2, "small": 6.6, "label": 7.2}
@@ -39,8 +39,8 @@ def to_svg(description: Description) -> str:
     texts = _texts(description)
     widths = {name: _width(lines) for name, lines in texts.items()}
     drawing = draw(description, Metrics(lambda name: (widths[name], 62), gap=(48, 36), lane=(11, 16), port=13))
-    said = {(link.source, link.target): link.label for link in description.links}
-    wishes = [(wire, said[wire.source, wire.target]) for wire in drawing.wires if wire.link is not None]
+    wires = {(wire.source, wire.target): wire for wire in drawing.wires}
+    wishes = [(wires[link.source, link.target], link.label) for link in description.links]
     labels = place(drawing, wishes, (LETTER["label"], LABEL_HEIGHT), ROUND)
     title, subtitle = _heading(description)
     width = max(drawing.width, round(len(subtitle) * LETTER["small"])) + 2 * MARGIN
@@ -52,7 +52,7 @@ def to_svg(description: Description) -> str:
         'role="img" aria-labelledby="title">',
         f'<title id="title">{escape(title)}: {escape(subtitle)}</title>',
         f"<style>\n{_style()}\n</style>",
-        f'<defs>{"".join(_arrowhead(link) for link in ("flow", *LINKS))}</defs>',
+        f"<defs>{''.join(_arrowhead(link) for link in ('flow', *LINKS))}</defs>",
         f'<rect class="paper" width="{width}" height="{height}"/>',
         f'<text class="title" x="{MARGIN}" y="{MARGIN + 14}">{escape(title)}</text>',
         f'<text class="small" x="{MARGIN}" y="{MARGIN + 36}">{escape(subtitle)}</text>',
@@ -92,9 +92,7 @@ def _texts(description: Description) -> dict[str, tuple[str, ...]]:
         given.name: (given.name, shape_in_words(given.shape)) for given in description.inputs
     }
     for part in description.parts:
-        shape = shape_in_words(part.shapes[0]) if part.shapes else "never runs"
-        if len(part.shapes) > 2:
-            shape = f"{len(part.shapes)} sizes"
+        shape = shapes_in_words(part.shapes) or "never runs"
         costs = f"{amount(part.parameters)} · {amount(part.multiply_adds)}"
         if part.parameters == part.multiply_adds == 0:
             costs = ""

@@ -29,9 +29,11 @@ class DataChoice(Frozen):
     fold: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
-    def _fold_exists(self) -> "DataChoice":
+    def _consistent(self) -> "DataChoice":
         if self.fold >= (self.folds or 1):
             raise ValueError(f"fold is {self.fold}, but there are {self.folds or 'no'} folds; they count from 0")
+        if self.dataset in self.also or len(set(self.also)) < len(self.also):
+            raise ValueError("also names a data set that is trained on already")
         return self
 
 

@@ -7,9 +7,9 @@ convolution absorbs: no target's integer convolution ends in one, while all of t
 depthwise 1×1 and multiply). A gate, hard-sigmoid or sigmoid, has the fixed scale 1/128, at which 1.0 is stored as
 127/128; training saturates as devices do, so the network learns with that gate.
 
-What only moves or selects values keeps their scale; the maximum over an axis too, to which TFLite gives no other. A mean,
-of a map or of a window, has a scale of its own: at its input's it is coarse, and the mean of four integers is a tie one
-time in four, which every engine rounds its own way.
+What only moves or selects values keeps their scale; the maximum over an axis too, to which TFLite gives no other. A
+mean, of a map or of a window, has a scale of its own: at its input's it is coarse, and the mean of four integers is a
+tie one time in four, which every engine rounds its own way.
 """
 
 from collections.abc import Mapping
@@ -93,10 +93,12 @@ def check(node: fx.Node) -> None:
     Raises: GraphError that names the node and its operator.
     """
     if node.target not in OWN_SCALE | SHARED_SCALE | GATES:
-        raise GraphError(f"{node.name}: operator {node.target} has no rule in the QAT contract (train/operators.py)")
-    if node.target in ELEMENTWISE and len(tensor_inputs(node)) < 2:
-        raise GraphError(f"{node.name}: {node.target} with a number; fold it into the weights before or behind it")
-    if node.target in WEIGHT_AXIS and any(isinstance(bias, fx.Node) and bias.op != "get_attr" for bias in node.args[2:3]):
+        raise GraphError(f"{node.name}: operator {node.target} has no rule in the QAT contract (train/rules.py)")
+    if node.target in ELEMENTWISE and sum(not is_parameter(source) for source in tensor_inputs(node)) < 2:
+        raise GraphError(f"{node.name}: {node.target} with a constant; fold it into the weights before or behind it")
+    if node.target in WEIGHT_AXIS and any(
+        isinstance(bias, fx.Node) and bias.op != "get_attr" for bias in node.args[2:3]
+    ):
         raise GraphError(f"{node.name}: its bias is computed; store it, so that it can move to its integer grid")
     if node.target in _BOUNDED and tuple(node.args[1:3]) != (0, 6):
         raise GraphError(

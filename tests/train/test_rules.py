@@ -66,7 +66,7 @@ class Windows(nn.Module):
         super().__init__()
         self.stem, self.up = nn.Conv2d(3, C, 3, padding=1), nn.ConvTranspose2d(C, 6, 3, 2, 1, 1)
         self.wider = nn.ConvTranspose2d(6, C, 2, 2, bias=False)
-        self.mask, self.melanoma = nn.Conv2d(2 * C, 1, 1), nn.Linear(C, 1)
+        self.mask, self.melanoma = nn.Conv2d(3 * C, 1, 1), nn.Linear(C, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         x = self.stem(image)
@@ -74,13 +74,13 @@ class Windows(nn.Module):
         x = torch.cat([left, functional.interpolate(right, scale_factor=2.0, mode="nearest")], 1)
         half = functional.max_pool2d(x, 3, 2, ceil_mode=True)
         up = functional.relu(self.up(functional.avg_pool2d(half, 2)))
-        wide = functional.interpolate(self.wider(up), scale_factor=2.0, mode="bilinear", align_corners=False)
-        joined = torch.cat([functional.relu6(wide), x], 1)
+        smooth = functional.interpolate(half, scale_factor=2.0, mode="bilinear", align_corners=False)
+        joined = torch.cat([functional.relu6(self.wider(up)), x, smooth], 1)
         return self.mask(joined), self.melanoma(half.mean((2, 3)))
 
 
 class Vectors(nn.Module):
-    """Metadata: encoded, multiplied, joined as it came; a vector projected to a gate; a weight seen as a convolution's."""
+    """Metadata encoded, multiplied, joined as it came; a vector projected to a gate; a weight in two shapes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ def carried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     torch.manual_seed(0)
     found = carry(make(), (MASK, MELANOMA), tmp_path_factory.mktemp(request.param), metadata)
     assert kinds <= {node.kind for node in found.network.nodes}
-    assert found.levels() > 10
+    assert found.levels() >= 8
     return found
 
 
@@ -133,9 +133,9 @@ def test_onnxruntime_answers_within_one_step_of_torch_as_written_and_optimised(c
             assert np.mean(np.abs(values - carried.snapped[name]) > 0.5) < 0.01
 
 
-def test_metadata_enters_at_its_own_exact_scale_and_is_quantized_again_only_to_be_joined(tmp_path) -> None:
-    torch.manual_seed(0)
-    network = carry(Vectors(), (MASK, MELANOMA), tmp_path, 5).network
+@pytest.mark.parametrize("carried", ["vectors"], indirect=True)
+def test_metadata_enters_at_its_own_exact_scale_and_is_quantized_again_only_to_be_joined(carried: Carried) -> None:
+    network = carried.network
     assert network.inputs == ("image", "metadata")
     assert network.tensors["metadata"].shape == ("N", 5)
     assert float(network.tensors["metadata"].quantization.scale) == 1 / 64
@@ -177,11 +177,12 @@ def part_of_a_bias(image: Tensor, conv: nn.Conv2d) -> Tensor:
 
 CONV = nn.Conv2d(3, 4, 1)
 REFUSED = [
-    (Applied(lambda x: functional.silu(x)), r"silu: operator aten\.silu\.default has no rule"),
-    (Applied(lambda x: functional.dropout2d(x)), r"aten\.feature_dropout\.default has no rule"),
+    (Applied(functional.silu), r"silu: operator aten\.silu\.default has no rule"),
+    (Applied(functional.dropout2d), r"aten\.feature_dropout\.default has no rule"),
     (Applied(lambda x: functional.adaptive_avg_pool2d(x, 1)), r"aten\.adaptive_avg_pool2d\.default has no rule"),
-    (Applied(lambda x: functional.relu(x) * 2), r"mul: aten\.mul\.Tensor with a number"),
-    (Applied(lambda x: functional.hardtanh(x)), r"hardtanh: aten\.hardtanh\.default clips to \[-1\.0, 1\.0\]"),
+    (Applied(lambda x: functional.relu(x) * 2), r"mul: aten\.mul\.Tensor with a constant"),
+    (Applied(lambda x, conv: x + conv.weight[:1, :, :, :], nn.Conv2d(3, 4, 1)), r"aten\.add\.Tensor with a constant"),
+    (Applied(functional.hardtanh), r"hardtanh: aten\.hardtanh\.default clips to \[-1\.0, 1\.0\]"),
     (Applied(lambda x: x.clamp(min=0)), r"clamp: aten\.clamp\.default clips to \[0\]"),
     (Applied(lambda x, up: up(x), nn.ConvTranspose2d(3, 3, 2, groups=3)), "transposed convolution in groups"),
     (Applied(part_of_a_bias, CONV), "conv2d: its bias is computed"),
