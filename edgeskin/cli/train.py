@@ -38,7 +38,7 @@ def train(
     optional.demand("torch", "torchao", "safetensors", "tensorboard")
     from edgeskin.train import recipe as recipes
     from edgeskin.train.loop import train as run_training
-    from edgeskin.train.plan import Places, problems
+    from edgeskin.train.plan import Places, Plan, problems
 
     path = shipped.find("recipes", recipe)
 
@@ -46,7 +46,8 @@ def train(
         folder = run or Path(os.environ.get("EDGESKIN_RUNS", "runs")) / chosen.name
         return Places(path, data_folder(data, chosen.data.dataset), folder, weights)
 
-    chosen = recipes.read(path, tuple(set_ or ()), lambda read: problems(read, places_of(read)))
+    plans: list[Plan] = []
+    chosen = recipes.read(path, tuple(set_ or ()), lambda read: problems(read, places_of(read), plans.append))
     places = places_of(chosen)
     folder = places.run
     again = ["edgeskin", "train", recipe, "--run", str(folder), "--resume"]
@@ -55,7 +56,7 @@ def train(
     for assignment in set_ or ():
         again += ["--set", assignment]
     try:
-        record = run_training(chosen, places, resume=resume, device=device)
+        record = run_training(chosen, places, resume=resume, device=device, planned=plans[0])
     except KeyboardInterrupt:
         kept = "finished epochs are kept" if (folder / "run.json").is_file() else "no epoch was finished"
         typer.echo(f"{folder}: {kept}. Go on with: {shlex.join(again)}", err=True)

@@ -45,32 +45,34 @@ def train(
     resume: bool,
     device: str | None = None,
     on_epoch: OnEpoch | None = None,
+    planned: Plan | None = None,
 ) -> RunRecord:
     """Train a recipe to its end, or go on where an interrupted run stopped.
 
     Processes that torchrun started train together. device: `cpu`, `cuda`, or None for a GPU where there is one.
-    Progress goes to stderr. on_epoch: may raise, to give the run up; what it holds by then stays.
+    Progress goes to stderr. on_epoch: may raise, to give the run up; what it holds by then stays. planned: what `plan`
+    said, where it was asked before.
 
     Raises: DataError, RecipeError, or RunError where the run folder holds another recipe's run, or a run though
     `resume` is not asked for. KeyboardInterrupt passes through; the run then holds every finished epoch.
     """
     with joined(_device(device)) as processes:
         processes.demand_even_batches(recipe)
-        planned = plan(recipe, places)
-        record = processes.agree(lambda: _open_run(recipe, places, planned, processes, resume))
+        chosen = planned or plan(recipe, places)
+        record = processes.agree(lambda: _open_run(recipe, places, chosen, processes, resume))
         if record.finished:
             return record
         teacher = teacher_for(recipe, processes.device)
         with Progress(recipe, quiet=not processes.first) as progress:
             for change in record.changes:
                 progress.say(f"warning: resumed {change}; this is not exactly the uninterrupted run")
-            for note in planned.notes:
+            for note in chosen.notes:
                 progress.say(note)
             progress.say("decoding images")
             heads = recipe.head_specs()
             showing = Showing(recipe.network.size, recipe.preprocessing, recipe.second_pass)
             samples, select = (
-                decode(part.cases, heads, showing, part.labels, part.fields) for part in (planned.train, planned.select)
+                decode(part.cases, heads, showing, part.labels, part.fields) for part in (chosen.train, chosen.select)
             )
             session = _Session(recipe, places, samples, select, processes, progress, record, teacher, on_epoch)
             session.float_phase()

@@ -1,6 +1,6 @@
 """What a run trains on, decided and checked before any image is read."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,14 +82,16 @@ def plan(recipe: Recipe, places: Places) -> Plan:
     return Plan((recipe.data.dataset, *recipe.data.also), learnt, chosen, held_out, notes)
 
 
-def problems(recipe: Recipe, places: Places) -> list[str]:
-    """What `plan` would refuse, as sentences."""
+def problems(recipe: Recipe, places: Places, keep: Callable[[Plan], None] | None = None) -> list[str]:
+    """What `plan` would refuse, as sentences. keep: is given the plan where there is one."""
     try:
-        plan(recipe, places)
+        made = plan(recipe, places)
     except RecipeError as error:
         return list(error.problems)
     except DataError as error:
         return [str(error)]
+    if keep is not None:
+        keep(made)
     return []
 
 

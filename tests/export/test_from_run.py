@@ -9,9 +9,11 @@ import pytest
 
 from edgeskin import files
 from edgeskin.contract.model import ModelCard
+from edgeskin.contract.preprocess import HairRemoval, ShadesOfGray, ZScore
+from edgeskin.contract.region import SecondPass
 from edgeskin.data.cases import data_list_sha256
 from edgeskin.errors import RunError
-from edgeskin.export import golden
+from edgeskin.export import from_run, golden
 from edgeskin.export.from_run import graph_from_run
 from edgeskin.graph import lint
 from edgeskin.graph.folder import PARTS, Graph
@@ -119,3 +121,49 @@ def test_a_run_whose_weights_do_not_fit_its_recipe_is_refused(tiny_run: Path, tm
 
 def test_the_card_is_read_back_as_it_is(tiny_graph: Graph) -> None:
     assert ModelCard.read(tiny_graph.folder / "model.json") == tiny_graph.card
+
+
+# --- preprocessing and a second pass ---
+
+
+def declaring(run: Path, copy: Path, **changes: object) -> Path:
+    """A copy of a run whose recipe declares something else beside its network."""
+    folder = Path(shutil.copytree(run, copy))
+    record = read_run(folder)
+    write_run(folder, record.model_copy(update={"recipe": record.recipe.model_copy(update=changes)}))
+    return folder
+
+
+def test_preprocessing_that_no_device_repeats_is_refused_before_anything_is_traced(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_run, "trace", lambda *_: pytest.fail("it was traced"))
+    run = declaring(tiny_run, tmp_path / "run", preprocessing=(ShadesOfGray(), HairRemoval(), ZScore()))
+    with pytest.raises(RunError, match=r"hair_removal cannot be exported.*(?s:.)*z_score cannot be exported") as told:
+        graph_from_run(run, tmp_path / "graph")
+    assert str(told.value).startswith(f"{run}: preprocessing hair_removal")
+    assert not (tmp_path / "graph").exists()
+
+
+@pytest.mark.slow
+def test_what_the_recipe_declares_reaches_the_card_the_chain_and_the_golden_cases(
+    tiny_run: Path, tiny_graph: Graph, tmp_path: Path
+) -> None:
+    steps, second_pass = (ShadesOfGray(),), SecondPass(strategy="crop", heads=("melanoma",))
+    run = declaring(tiny_run, tmp_path / "run", preprocessing=steps, second_pass=second_pass)
+    graph = graph_from_run(run, tmp_path / "graph")
+    assert (graph.card.preprocessing, graph.card.second_pass) == (steps, second_pass)
+    # Neither is part of the network itself.
+    assert files.sha256(graph.int8) == files.sha256(tiny_graph.int8)
+    assert all(hop["equivalent"] is (True if hop["name"] in JUDGED else None) for hop in chain(graph))
+    cases, plain = (golden.read(each.golden, each.card) for each in (graph, tiny_graph))
+    assert cases.changed_inputs() == ()
+    assert not np.array_equal(cases.cases[0].image, plain.cases[0].image)
+    session = reference_session(graph.int8)
+    twice = [number for number, case in enumerate(cases.cases) if case.second is not None]
+    assert len(twice) >= 16, "it finds most lesions"
+    for number in twice[:4]:
+        second = session.run(cases.cases[number].second)
+        np.testing.assert_allclose(cases.int8_outputs["melanoma"][number], second["melanoma"][0], atol=1e-6)
+        first = session.run(*cases.cases[number].inputs)
+        np.testing.assert_allclose(cases.int8_outputs["diagnosis"][number], first["diagnosis"][0], atol=1e-6)

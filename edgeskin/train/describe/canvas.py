@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from edgeskin.train.describe.description import Description
-from edgeskin.train.describe.labels import place
-from edgeskin.train.describe.wiring import Box, Metrics, Point, Wire, draw
+from edgeskin.train.describe.labels import Picture, compose
+from edgeskin.train.describe.wiring import Box, Metrics, Point, Wire
 
 SIDES = {(1, 0): 1, (0, 1): 2, (-1, 0): 4, (0, -1): 8}
 """A bit for each side at which a line leaves a cell: right, below, left, above."""
@@ -15,7 +15,8 @@ LINES = " ╶╷╭╴─╮┬╵╰│├╯┴┤┼"
 
 def to_canvas(description: Description) -> list[str]:
     """The data flow as lines of text: every part in brackets or a frame, an arrow wherever one reads another."""
-    drawing = draw(description, Metrics(lambda name: (len(name) + 2, 1), gap=(4, 1), lane=(2, 1), port=1))
+    picture = in_letters(description)
+    drawing = picture.drawing
     boxes: dict[Point, str] = {}
     for box in drawing.boxes:
         boxes.update(_box(box))
@@ -32,13 +33,16 @@ def to_canvas(description: Description) -> list[str]:
             if after in boxes and cell == steps[-1][0]:
                 arrows[cell] = ARROWS[across, down]
     cells = {cell: LINES[sides] for cell, sides in bits.items()} | arrows | boxes
-    wires = {(wire.source, wire.target): wire for wire in drawing.wires}
-    wishes = [(wires[link.source, link.target], link.label) for link in description.links]
-    for label in place(drawing, wishes, (1, 1), 2):
+    for label in picture.labels:
         words = f" {label.text} "
         cells.update({(label.x - len(words) // 2 + index, label.y): letter for index, letter in enumerate(words)})
     rows = range(drawing.height)
     return ["".join(cells.get((x, y), " ") for x in range(drawing.width)).rstrip() for y in rows]
+
+
+def in_letters(description: Description) -> Picture:
+    """Which cell everything stands in."""
+    return compose(description, Metrics(lambda name: (len(name) + 2, 1), gap=(4, 1), lane=(2, 1), port=1), (1, 1), 2)
 
 
 def _box(box: Box) -> Iterator[tuple[Point, str]]:

@@ -91,7 +91,7 @@ def _classifiers(parts: Mapping[str, Part], description: Description) -> dict[st
     }
 
     def place(head: Part) -> tuple[bool, bool, bool, bool, str]:
-        """First the head that others wait for, and those of its view; then those with the mask; the map's source last."""
+        """First the head that others wait for and those of its view, then those with the mask; a map's source last."""
         reads = parts[pools[head.name]].reads
         return (
             head.name == source,

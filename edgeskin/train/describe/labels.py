@@ -1,11 +1,11 @@
-"""Where the words of a link stand: in the line of one of its arrows, where they cover nothing else."""
+"""The whole picture: parts, arrows, and the words of each link in the line of one of its arrows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from edgeskin.train.describe.description import LinkKind
-from edgeskin.train.describe.wiring import Drawing, Point, Wire
+from edgeskin.train.describe.description import Description, LinkKind
+from edgeskin.train.describe.wiring import Drawing, Metrics, Point, Wire, draw
 
 Stretch: TypeAlias = tuple[Point, Point]
 
@@ -18,6 +18,16 @@ class Label:
     text: str
     x: int
     y: int
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing and what is written into it."""
+
+    drawing: Drawing
+    labels: tuple[Label, ...]
 
 
 @dataclass(frozen=True)
@@ -28,32 +38,40 @@ class _Area:
     bottom: float
 
     def meets(self, other: "_Area") -> bool:
-        return (
-            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
-        )
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
 
 
-def place(
-    drawing: Drawing, wishes: Sequence[tuple[Wire, str]], size: tuple[float, float], margin: float
-) -> list[Label]:
-    """A label a kind of link: the first wish of it for which there is room.
+def compose(description: Description, metrics: Metrics, letter: tuple[float, float], margin: float) -> Picture:
+    """Draw a network, and write on each kind of link what its first arrow with room for it says.
 
-    size: width of a letter, height of a line. margin: what stays free around an arrow's ends and corners.
+    letter: width and height of one. margin: what stays free between words and an arrow's ends and corners.
     """
-    taken = [_Area(box.x, box.y, box.x + box.width, box.y + box.height) for box in drawing.boxes]
-    labels: dict[LinkKind | None, Label] = {}
-    for wire, text in wishes:
-        if wire.link in labels:
+    drawing = draw(description, metrics)
+    wires = {(wire.source, wire.target): wire for wire in drawing.wires}
+    taken = [_Area(box.x, box.y, box.right, box.bottom) for box in drawing.boxes]
+    labels: dict[LinkKind, Label] = {}
+    for link in description.links:
+        if link.kind in labels:
             continue
-        half_width, half_height = (len(text) + 1) * size[0] / 2, size[1] / 2
-        for stretch in sorted(_stretches(wire), key=_rank):
-            lines = [_line(*other) for other in _others(drawing, wire, stretch)]
-            for x, y in _spots(stretch, half_width, half_height, margin):
-                area = _Area(x - half_width, y - half_height, x + half_width, y + half_height)
-                if wire.link not in labels and not any(area.meets(other) for other in (*taken, *lines)):
-                    labels[wire.link] = Label(wire, text, x, y)
-                    taken.append(area)
-    return list(labels.values())
+        wire = wires[link.source, link.target]
+        width, height = (len(link.label) + 1) * letter[0], letter[1]
+        for x, y in _free_spots(drawing, wire, taken, (width / 2, height / 2, margin)):
+            labels[link.kind] = Label(wire, link.label, x, y, width, height)
+            taken.append(_Area(x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+            break
+    return Picture(drawing, tuple(labels.values()))
+
+
+def _free_spots(drawing: Drawing, wire: Wire, taken: list[_Area], room: tuple[float, float, float]) -> Iterator[Point]:
+    """Places on an arrow where words of this half width, half height and margin cover nothing else."""
+    half_width, half_height, margin = room
+    for stretch in sorted(_stretches(wire), key=_rank):
+        lines = [_line(*other) for other in _others(drawing, wire, stretch)]
+        for x, y in _spots(stretch, half_width, half_height, margin):
+            area = _Area(x - half_width, y - half_height, x + half_width, y + half_height)
+            if not any(area.meets(other) for other in (*taken, *lines)):
+                yield x, y
 
 
 def _others(drawing: Drawing, wire: Wire, stretch: Stretch) -> Iterator[Stretch]:

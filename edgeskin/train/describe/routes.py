@@ -1,4 +1,4 @@
-"""Which way the arrows of a picture go on its grid: along rows, in lanes between columns and rows, never through a part."""
+"""Which way arrows go on a picture's grid: along rows, in lanes between columns and rows, never through a part."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -46,7 +46,9 @@ class Plane:
     def __init__(self, description: Description) -> None:
         self.cells = arrange(description)
         self.taken = {(cell.column, row) for cell in self.cells.values() for row in range(cell.row, cell.last + 1)}
-        self.routes = [self._route(read, part.name) for part in description.parts for read in part.reads]
+        reads = [(read, part.name) for part in description.parts for read in part.reads]
+        self.entered_below = {b for a, b in reads if self.cells[b].column < self.cells[a].column}
+        self.routes = [self._route(read, name) for read, name in reads]
         self.lanes = self._lanes()
         self.rises = self._rises()
         self.ports = self._ports()
@@ -66,7 +68,8 @@ class Plane:
     def _rightwards(self, source: str, target: str) -> Route:
         a, b = self.cells[source], self.cells[target]
         clear = self._clear(a, b, b.row)
-        if clear and b.row > a.last and self._free(a.column, range(a.last + 1, b.row + 1)):
+        below = b.row > a.last and source not in self.entered_below
+        if clear and below and self._free(a.column, range(a.last + 1, b.row + 1)):
             return Route(source, target, "angle")
         if clear:
             return Route(source, target, "near", (a.column + 1,))

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
 from edgeskin.train.describe.description import Description, amount, shape_in_words, shapes_in_words
-from edgeskin.train.describe.labels import Label, place
-from edgeskin.train.describe.wiring import Box, Metrics, Point, Wire, draw
+from edgeskin.train.describe.labels import Label, Picture, compose
+from edgeskin.train.describe.wiring import Box, Metrics, Point, Wire
 
 MARGIN, HEADER, FOOTER = 24, 56, 44
-LETTER = {"name": 8.2, "small": 6.6, "label": 7.2}
-"""Width of an average letter in px at the sizes below, generously, because the reader's font is unknown."""
-LABEL_HEIGHT = 14
+LETTER = {"name": 8.2, "small": 6.6}
+LETTER_OF_LABEL = (7.2, 14)
+"""Letters in px at the sizes below: width, of labels also height; generous, because the reader's font is unknown."""
 CORNER = 9
 ROUND = 10
 
@@ -37,11 +37,8 @@ KINDS = ("input", "encoder", "decoder", "attention", "metadata", "pooling", "hea
 def to_svg(description: Description) -> str:
     """The data flow of a network: a box a part, an arrow wherever one reads another, links of the recipe in colour."""
     texts = _texts(description)
-    widths = {name: _width(lines) for name, lines in texts.items()}
-    drawing = draw(description, Metrics(lambda name: (widths[name], 62), gap=(48, 36), lane=(11, 16), port=13))
-    wires = {(wire.source, wire.target): wire for wire in drawing.wires}
-    wishes = [(wires[link.source, link.target], link.label) for link in description.links]
-    labels = place(drawing, wishes, (LETTER["label"], LABEL_HEIGHT), ROUND)
+    picture = in_pixels(description)
+    drawing, labels = picture.drawing, picture.labels
     title, subtitle = _heading(description)
     width = max(drawing.width, round(len(subtitle) * LETTER["small"])) + 2 * MARGIN
     height = drawing.height + HEADER + FOOTER + 2 * MARGIN
@@ -65,6 +62,13 @@ def to_svg(description: Description) -> str:
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
+
+
+def in_pixels(description: Description) -> Picture:
+    """Where everything of the SVG stands."""
+    widths = {name: _width(lines) for name, lines in _texts(description).items()}
+    metrics = Metrics(lambda name: (widths[name], 62), gap=(48, 36), lane=(11, 16), port=13)
+    return compose(description, metrics, LETTER_OF_LABEL, ROUND)
 
 
 def _heading(description: Description) -> tuple[str, str]:
@@ -148,11 +152,10 @@ def _towards(start: Point, end: Point, length: float) -> tuple[float, float]:
 
 
 def _label(label: Label) -> str:
-    width = len(label.text) * LETTER["label"]
     return (
-        f'<rect class="paper" x="{label.x - width / 2:g}" y="{label.y - LABEL_HEIGHT / 2:g}" width="{width:g}" '
-        f'height="{LABEL_HEIGHT}"/><text class="label {label.wire.link}" x="{label.x}" y="{label.y + 4}" '
-        f'text-anchor="middle">{escape(label.text)}</text>'
+        f'<rect class="paper" x="{label.x - label.width / 2:g}" y="{label.y - label.height / 2:g}" '
+        f'width="{label.width:g}" height="{label.height:g}"/><text class="label {label.wire.link}" x="{label.x}" '
+        f'y="{label.y + 4}" text-anchor="middle">{escape(label.text)}</text>'
     )
 
 
