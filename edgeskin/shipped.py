@@ -1,4 +1,4 @@
-"""The declarations that come with edgeskin: recipes, profiles, gates and released networks.
+"""The declarations that come with edgeskin: recipes, families of them, profiles, gates and released networks.
 
 An installed wheel carries them in `edgeskin/_shipped/`; a checkout has them in its top-level folders. Both are found
 here.
@@ -12,6 +12,7 @@ from edgeskin.errors import EdgeskinError
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = {
     "recipes": Path("train/recipes"),
+    "families": Path("train/families"),
     "profiles": Path("export/profiles"),
     "release": Path("export/release"),
     "gates": Path("benchmarks/gates"),
@@ -20,7 +21,7 @@ _CHECKOUT = {
 
 
 def folder(kind: str) -> Path:
-    """The folder of one kind of declaration: recipes, profiles, release, gates or papers."""
+    """The folder of one kind of declaration: recipes, families, profiles, release, gates or papers."""
     packed = _PACKAGE / "_shipped" / kind
     return packed if packed.is_dir() else _PACKAGE.parent / _CHECKOUT[kind]
 

@@ -23,13 +23,15 @@ NETWORKS: tuple[Network, ...] = ("float", "int8")
 class Measured(Frozen):
     """One trained recipe on one split.
 
-    figures: metric -> its value on the float and on the quantized network, None where it is undefined. not_exported:
-    why the network cannot be exported; then the fake-quantized one stands for int8.
+    n, data_list_sha256: images measured on, and the hash of their ids. trained_on_sha256: of the ids that training was
+    given, `select` among them. figures: metric -> its value on the float and on the quantized network, None where it is
+    undefined. not_exported: why the network cannot be exported; then the fake-quantized one stands for int8.
     """
 
     dataset: str
     n: int
     data_list_sha256: str
+    trained_on_sha256: str
     figures: dict[str, dict[Network, float | None]]
     cautions: tuple[str, ...] = ()
     not_exported: str | None = None
@@ -61,16 +63,23 @@ class Row(Frozen):
 
 
 class Member(Frozen):
-    """One line of the table: a name, the row of each fold (one without folds), and the paper's row beside it."""
+    """One line of the table: a name, the row of each fold (one without folds), that of the folds' average, and the
+    paper's row beside it.
+    """
 
     name: str
     rows: tuple[Row | None, ...]
+    average: Row | None = None
     paper: Paper | None = None
     printed: PaperRow | None = None
 
 
 class Line(Frozen):
-    """One member as it is printed. folds: of how many there are, `done` have figures. note: why figures are missing."""
+    """One member as it is printed.
+
+    folds: of how many there are, `done` have figures. note: why figures are missing. average: figures of the folds'
+    averaged answers.
+    """
 
     name: str
     done: int
@@ -80,6 +89,7 @@ class Line(Frozen):
     printed_on: str | None
     printed: dict[str, str]
     figures: dict[Network, dict[str, Spread]]
+    average: dict[Network, dict[str, Spread]] = Field(default_factory=dict)
 
 
 class Table(Frozen):
@@ -101,13 +111,15 @@ class Table(Frozen):
         rows = [("network", "on", "folds", *self.metrics), ("---",) * (3 + len(self.metrics))]
         for line in self.lines:
             if line.printed:
-                figures = (line.printed.get(metric, "") for metric in self.metrics)
-                rows.append((f"{line.name}, paper", line.printed_on or "", "", *figures))
-            if line.done:
-                on = f"{self.split}, {line.n} images"
-                for network, spreads in line.figures.items():
+                printed = (line.printed.get(metric, "") for metric in self.metrics)
+                rows.append((f"{line.name}, paper", line.printed_on or "", "", *printed))
+            for folds, figures in (
+                (f"{line.done} of {line.folds}", line.figures),
+                (f"average of {line.folds}", line.average),
+            ):
+                for network, spreads in figures.items():
                     cells = (str(spreads[metric]) if metric in spreads else "" for metric in self.metrics)
-                    rows.append((f"{line.name}, {network}", on, f"{line.done} of {line.folds}", *cells))
+                    rows.append((f"{line.name}, {network}", f"{self.split}, {line.n} images", folds, *cells))
             if line.note is not None:
                 rows.append((line.name, line.note, "", *("" for _ in self.metrics)))
         text = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
@@ -135,7 +147,9 @@ def _union(printed: Sequence[Mapping[str, object]], measured: Sequence[Mapping[s
 
 def _line(member: Member, split: str) -> Line:
     measured = [row.splits[split] for row in member.rows if row is not None and split in row.splits]
-    failed = next((row.failed for row in member.rows if row is not None and row.failed is not None), None)
+    average = None if member.average is None else member.average.splits.get(split)
+    failures = (row.failed for row in (*member.rows, member.average) if row is not None and row.failed is not None)
+    failed = next(failures, None)
     missing = len(member.rows) - len(measured)
     note = f"failed: {failed}" if failed is not None else NOT_RUN if not measured else None
     if note is None and missing:
@@ -149,6 +163,7 @@ def _line(member: Member, split: str) -> Line:
         printed_on=None if member.printed is None else member.printed.data,
         printed={} if member.printed is None else {name: str(value) for name, value in member.printed.figures.items()},
         figures={network: _spreads(measured, network) for network in NETWORKS} if measured else {},
+        average={network: _spreads([average], network) for network in NETWORKS} if average and not missing else {},
     )
 
 
@@ -166,6 +181,11 @@ def _remarks(members: Sequence[Member], split: str) -> list[str]:
     remarks: dict[str, None] = {}
     if any(len(member.rows) > 1 for member in members):
         remarks["ours: mean ± sample standard deviation over folds"] = None
+    if any(member.average is not None and split in member.average.splits for member in members):
+        remarks[
+            "average: one network of all folds, whose probabilities, of every label and every mask pixel, are averaged "
+            "before they are measured"
+        ] = None
     for member in members:
         for row in member.rows:
             one = None if row is None else row.splits.get(split)

@@ -1,8 +1,8 @@
 """Accuracy on labelled images: run a network over the cases, then compare float and int8 on the same images.
 
-The column of labels.csv that tells a head's truth is named like the head: 0 or 1 for a sigmoid head, one of its labels
-for a softmax head. A case whose cell is empty does not count for that head, one without a mask not for the mask
-metrics.
+A head's truth stands in the column that its spec names: 0 or 1 for a sigmoid head, one of its labels for a softmax
+head, or words that the spec translates. A case whose cell is empty does not count for that head, one without a mask not
+for the mask metrics.
 """
 
 from collections import deque
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from edgeskin.data.labels import MISSING, truth
 from edgeskin.data.metadata import cautions as metadata_cautions
 from edgeskin.data.metadata import encode_cases
 from edgeskin.errors import DataError, TargetError
-from edgeskin.targets.base import Float32, Session, UInt8
+from edgeskin.targets.base import Float32, UInt8
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -53,6 +53,14 @@ _CONFUSION_METRICS: dict[str, Callable[[Floats], Floats]] = {
     "macro_f1": metrics.macro_f1,
     "kappa": metrics.kappa,
 }
+
+
+class Network(Protocol):
+    """What answers: a `Session`, or several as one."""
+
+    def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
+        """One pass, as `Session.run`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +95,7 @@ class _Scored:
 
 
 def predict(
-    session: Session,
+    network: Network,
     card: ModelCard,
     cases: Sequence[Case],
     workers: int = 1,
@@ -104,7 +112,7 @@ def predict(
     rows = zip(cases, _metadata(card, cases, metadata), strict=True)
     with ThreadPoolExecutor(workers) as pool:
         prepared = _ahead(pool, partial(_prepare, card), rows, depth=4 * workers)
-        answered = ((one, _run(session, card, one)) for one in prepared)
+        answered = ((one, _run(network, card, one)) for one in prepared)
         for one in _ahead(pool, partial(_score, card), answered, depth=4 * workers):
             scored.append(one)
             on_case()
@@ -154,8 +162,8 @@ def measure(
     for head in card.heads:
         if head.kind == "mask":
             figures |= _mask_figures(in_float, in_int8, counts)
-        elif cases and head.name not in cases[0].labels:
-            cautions.append(f"labels.csv has no column {head.name}: that head was not measured")
+        elif cases and not any(head.truth_column in case.labels for case in cases):
+            cautions.append(f"{cases[0].table} has no column {head.truth_column}: head {head.name} was not measured")
         else:
             answers = _Answers.of(head, cases, in_float, in_int8, counts)
             if head.kind == "sigmoid":
@@ -167,7 +175,7 @@ def measure(
             confusions[head.name] = answers.confusion()
     if not figures:
         raise DataError(
-            f"{layout.name}, {split}: no masks, and no column of labels.csv is named like a head: nothing to measure"
+            f"{layout.name}, {split}: no masks, and no column that any head's truth stands in: nothing to measure"
         )
     return AccuracyReport(
         dataset=layout.name,
@@ -327,8 +335,8 @@ def _prepare(card: ModelCard, row: tuple[Case, Float32 | None]) -> _Prepared:
     return _Prepared(case, image, metadata, box, read_mask(case) if wanted else None)
 
 
-def _run(session: Session, card: ModelCard, one: _Prepared) -> Mapping[str, Float32]:
-    outputs = look(session.run, card, one.box, one.image[np.newaxis], one.metadata)
+def _run(network: Network, card: ModelCard, one: _Prepared) -> Mapping[str, Float32]:
+    outputs = look(network.run, card, one.box, one.image[np.newaxis], one.metadata)
     for head in card.heads:
         if not np.isfinite(outputs[head.name]).all():
             raise TargetError(

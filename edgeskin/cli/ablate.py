@@ -10,7 +10,7 @@ from edgeskin.cli import terminal
 
 
 def ablate(
-    family: Annotated[Path, typer.Argument(metavar="FAMILY", help="A TOML file: a base recipe and its members.")],
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="A TOML file, or the name of a shipped family: mtl.")],
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Data folder; otherwise the base's own under EDGESKIN_DATA.")
     ] = None,
@@ -38,19 +38,21 @@ def ablate(
 
     Exit codes: 0 every member has its row (or --show), 1 an error, or a member failed, 2 usage, 130 interrupted.
     """
-    from edgeskin import optional
+    from edgeskin import optional, shipped
     from edgeskin.data.cases import data_folder
     from edgeskin.export import ablate as ablations
+    from edgeskin.export import family as families
 
+    path = shipped.find("families", family)
     place = runs or Path(os.environ.get("EDGESKIN_RUNS", "runs"))
     if show:
-        table = ablations.show(family, place, split)
+        table = ablations.show(path, place, split)
     else:
         optional.demand("torch", "torchao", "safetensors", "tensorboard", "onnxscript", "onnx", "onnxruntime")
-        _, trials = ablations.plan(family, place)
-        folder = data_folder(data, trials[0][0].recipe.data.dataset)
+        _, trials = families.read(path, place)
+        folder = data_folder(data, trials[0].each[0].recipe.data.dataset)
         with terminal.progress(quiet) as progress:
             bench = ablations.Bench(folder, split, weights, device, terminal.words(quiet), progress)
-            table = ablations.ablate(family, place, bench)
+            table = ablations.ablate(path, place, bench)
     typer.echo(table.model_dump_json(indent=2) if as_json else table.markdown(), nl=as_json)
     raise typer.Exit(1 if table.failed and not show else 0)

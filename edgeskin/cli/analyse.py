@@ -13,7 +13,7 @@ def analyse(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The data folder; otherwise the run's under EDGESKIN_DATA.")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val or select; never test.")] = "val",
+    split: Annotated[str, typer.Option(help="train, val, select, or fold, what it held out; never test.")] = "val",
     head: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A head; repeatable. Otherwise all.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write; otherwise RUN/analysis/SPLIT.")
@@ -35,7 +35,7 @@ def analyse(
     from edgeskin.export.analyse import analyse as look
     from edgeskin.train.checkpoint import read_run
 
-    folder = data_folder(data, read_run(run).dataset)
+    folder = data_folder(data, read_run(run).recipe.data.dataset)
     with terminal.progress(quiet) as progress:
         found = look(
             run,

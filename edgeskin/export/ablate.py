@@ -1,82 +1,32 @@
 """A family of recipes, trained and measured one after the other; what is known already is not done again."""
 
-import itertools
 import math
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TypeVar
 
-from pydantic import Field, model_validator
-
-from edgeskin import shipped, targets
-from edgeskin.benchmarks import ablation, accuracy, evidence
+from edgeskin.benchmarks import ablation, evidence
 from edgeskin.benchmarks.ablation import Measured, Member, Row, Table
-from edgeskin.benchmarks.accuracy import Predictions
-from edgeskin.benchmarks.device import usable_cores
 from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.benchmarks.measurements import AccuracyReport
 from edgeskin.benchmarks.papers import published
-from edgeskin.contract import declaration
-from edgeskin.contract.model import Frozen, Name
-from edgeskin.data.cases import Case, data_list_sha256, read_cases
+from edgeskin.data.cases import Case, Cases, data_list_sha256
 from edgeskin.data.duplicates import Progress
-from edgeskin.errors import DataError, EdgeskinError, GraphError, RecipeError, RunError
-from edgeskin.export import evaluate, journey
-from edgeskin.export.evaluate import SELECT, Say, silent
+from edgeskin.data.sets import open_set
+from edgeskin.errors import DataError, EdgeskinError, GraphError, RunError
+from edgeskin.export import average, evaluate, family, journey
+from edgeskin.export.average import Averaged
+from edgeskin.export.evaluate import Say, silent
+from edgeskin.export.family import Family, Trial, Trials
 from edgeskin.graph.folder import Graph
-from edgeskin.targets.base import Session
-from edgeskin.train import recipe as recipes
-from edgeskin.train.recipe import Recipe
 
 RUN = "run"
 """The run folder beside a row."""
 FOLD = "fold"
 """The split that each fold held out of its own training."""
-
-
-class MemberChoice(Frozen):
-    """One member: the family's base with `set` on top, or another recipe. paper: `file/row` of a published figure."""
-
-    name: str
-    recipe: str | None = None
-    changes: Annotated[tuple[str, ...], Field(alias="set")] = ()
-    paper: str | None = None
-
-
-class Family(Frozen):
-    """A family file.
-
-    base: a recipe beside the file, or a shipped one. set: `key=value` overrides of every member, those of a member come
-    after. metrics: the table's columns, by default those that the papers beside it print.
-    """
-
-    format: Literal[1] = 1
-    name: Name
-    base: str
-    changes: Annotated[tuple[str, ...], Field(alias="set")] = ()
-    metrics: tuple[str, ...] = ()
-    members: Annotated[tuple[MemberChoice, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> "Family":
-        names = [member.name for member in self.members]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"members: each needs a name of its own; there are several called {', '.join(twice)}")
-        return self
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One recipe to train: a member's, or one fold of it. source: its file. folder: where its row and run stand."""
-
-    name: str
-    recipe: Recipe
-    source: Path
-    folder: Path
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -95,199 +45,246 @@ class Bench:
     progress: Progress = silent
 
 
+@dataclass(frozen=True, eq=False)
+class _Wanted:
+    """What a row must be about, by the data folder as it is now: the images trained on, and those measured on."""
+
+    folder: Cases
+    trained_on_sha256: str
+    cases: tuple[Case, ...]
+
+    @property
+    def data_list_sha256(self) -> str:
+        return data_list_sha256(case.image_id for case in self.cases)
+
+    def holds(self, row: Row | None, split: str) -> bool:
+        """Whether a row has the figures."""
+        known = None if row is None else row.splits.get(split)
+        return known is not None and (known.trained_on_sha256, known.data_list_sha256) == (
+            self.trained_on_sha256,
+            self.data_list_sha256,
+        )
+
+    def measured(self, report: AccuracyReport | EvidenceEntry) -> Measured:
+        """The figures of a row."""
+        return Measured(
+            dataset=report.dataset,
+            n=report.n,
+            data_list_sha256=report.data_list_sha256,
+            trained_on_sha256=self.trained_on_sha256,
+            figures={name: {"float": one.float, "int8": one.int8} for name, one in report.metrics.items()},
+            cautions=report.cautions,
+        )
+
+
 def show(path: Path, runs: Path, split: str | None = None) -> Table:
     """The table of a family as far as it has been run; nothing is trained, and no torch is needed.
 
     split: as in `Bench`. runs: the folder of runs; rows stand in `ablations/<hash>/row.json` below it.
     Raises: RecipeError with every mistake of the family and of its members' recipes.
     """
-    family, trials = plan(path, runs)
-    return _table(path, family, trials, _split(split, trials))
+    declared, trials = family.read(path, runs)
+    return _table(path, declared, trials, _split(split, trials))
 
 
 def ablate(path: Path, runs: Path, bench: Bench) -> Table:
     """Train and measure every member that has no row yet, and give the table.
 
+    A row counts while the data folder gives its recipe the same images to train on and to measure on. The folds of a
+    member are averaged too where no fold trains: on val and test.
     A member that fails becomes a row that says so, and the others go on; the next call tries it again, from its last
     finished epoch.
 
-    Raises: RecipeError as `show`, before anything is trained; DataError for an unusable data folder. KeyboardInterrupt
-    passes through, and its member's row says that it was interrupted.
+    Raises: RecipeError as `show`, before anything is trained. KeyboardInterrupt passes through, and its member's row
+    says that it was interrupted.
     """
-    family, trials = plan(path, runs)
+    declared, trials = family.read(path, runs)
     split = _split(bench.split, trials)
-    expected = _expected_images(bench.data, split)
-    for each in trials:
-        for trial in each:
-            row = Row.read(trial.folder)
-            measured = None if row is None else row.splits.get(split)
-            if measured is None or expected not in (None, measured.data_list_sha256):
-                bench.say(f"{family.name}: {trial.name}")
-                _run(trial, row, bench, split)
-    return _table(path, family, trials, split)
+    for one in trials:
+        if one.average is not None and average.unseen(split):
+            _folds(one, one.average, bench, split)
+        else:
+            for trial in one.each:
+                _single(trial, bench, split)
+    return _table(path, declared, trials, split)
 
 
-def plan(path: Path, runs: Path) -> tuple[Family, tuple[tuple[Trial, ...], ...]]:
-    """What a family asks for: for every member one trial, or one a fold.
-
-    Raises: RecipeError with the mistakes of all members at once.
-    """
-    family = declaration.read(path, Family)
-    problems: list[str] = []
-    trials: list[tuple[Trial, ...]] = []
-    for member in family.members:
-        try:
-            source = _source(path, member.recipe or family.base)
-            changes = (*family.changes, *member.changes)
-            first = recipes.read(source, changes)
-            folds = range(first.data.folds or 1)
-            chosen = [first] if first.data.folds is None else [_fold(source, changes, fold) for fold in folds]
-            names = [member.name if len(chosen) == 1 else f"{member.name}, fold {fold}" for fold in folds]
-            if member.paper is not None:
-                published(member.paper, path.parent)
-        except RecipeError as error:
-            problems += [f"{member.name}: {problem}" for problem in error.problems]
-            continue
-        except EdgeskinError as error:
-            problems.append(f"{member.name}: {error}")
-            continue
-        trials.append(
-            tuple(
-                Trial(name, one, source, runs / "ablations" / identity(one))
-                for name, one in zip(names, chosen, strict=True)
-            )
-        )
-    if problems:
-        raise RecipeError(str(path), problems)
-    return family, tuple(trials)
-
-
-def identity(recipe: Recipe) -> str:
-    """The hash of a recipe with all its values, as run.json has it."""
-    return sha256(recipe.model_dump_json(by_alias=True).encode()).hexdigest()
-
-
-def _split(asked: str | None, trials: Sequence[Sequence[Trial]]) -> str:
+def _split(asked: str | None, trials: Sequence[Trials]) -> str:
     if asked is not None:
         return evaluate.canonical(asked)
-    return FOLD if all(trial.recipe.data.folds is not None for each in trials for trial in each) else "val"
+    return FOLD if all(len(one.each) > 1 for one in trials) else "val"
 
 
-def _source(path: Path, word: str) -> Path:
-    beside = path.parent / word
-    return beside if beside.is_file() else shipped.find("recipes", word)
+# --- one network ---
 
 
-def _fold(source: Path, changes: Sequence[str], fold: int) -> Recipe:
-    return recipes.read(source, (*changes, f"data.fold={fold}"))
+def _single(trial: Trial, bench: Bench, split: str) -> None:
+    """Train and measure one trial, unless its row is there."""
+
+    def work() -> None:
+        wanted = _wanted(trial, bench, split)
+        if not wanted.holds(Row.read(trial.folder), split):
+            run = _train(trial, bench)
+            _keep(trial, split, _measure(trial, run, wanted, bench, split))
+
+    _attempt(trial, bench, work)
 
 
-def _expected_images(data: Path, split: str) -> str | None:
-    """The hash of the images that figures must be about; None for `select` and `fold`, which depend on the run."""
-    folder = read_cases(data)
-    names = split.split("+")
-    if SELECT in names or FOLD in names:
-        return None
-    return data_list_sha256(case.image_id for name in names for case in folder.split(name))
-
-
-def _run(trial: Trial, row: Row | None, bench: Bench, split: str) -> None:
-    """Train and measure one trial, and keep its row whatever happens."""
-    known = row or Row(recipe=trial.recipe.name, recipe_sha256=identity(trial.recipe))
+def _attempt(trial: Trial, bench: Bench, work: Callable[[], Done]) -> Done | None:
+    """What the work gives; None where it failed, and the trial's row says why."""
     try:
-        measured = _train_and_measure(trial, bench, split)
+        return work()
     except KeyboardInterrupt:
-        known.model_copy(update={"failed": "interrupted; run it again to go on"}).write(trial.folder)
+        _row(trial).model_copy(update={"failed": "interrupted; run it again to go on"}).write(trial.folder)
         raise
     except EdgeskinError as error:
         failed = str(error).splitlines()[0]
     except (RuntimeError, MemoryError) as error:  # torch's own: out of memory, an operator that is not there
         failed = f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
-    else:
-        known.model_copy(update={"failed": None, "splits": {**known.splits, split: measured}}).write(trial.folder)
-        return
     bench.say(f"{trial.name}: failed: {failed}")
-    known.model_copy(update={"failed": failed}).write(trial.folder)
+    _row(trial).model_copy(update={"failed": failed}).write(trial.folder)
+    return None
 
 
-def _train_and_measure(trial: Trial, bench: Bench, split: str) -> Measured:
-    from edgeskin.train.loop import train
+def _row(trial: Trial) -> Row:
+    return Row.read(trial.folder) or Row(recipe=trial.recipe.name, recipe_sha256=trial.recipe.sha256())
+
+
+def _keep(trial: Trial, split: str, measured: Measured) -> None:
+    row = _row(trial)
+    row.model_copy(update={"failed": None, "splits": {**row.splits, split: measured}}).write(trial.folder)
+
+
+def _wanted(trial: Trial, bench: Bench, split: str) -> _Wanted:
+    """Raises: RecipeError, DataError where recipe, data and split do not fit."""
     from edgeskin.train.plan import Places, plan
 
+    planned = plan(trial.recipe, Places(trial.source, bench.data, trial.folder / RUN, bench.weights))
+    if split == FOLD and not planned.held_out:
+        raise DataError(f"{trial.name}: has no folds, so none was held out. Give --split val, or data.folds")
+    folder = open_set(bench.data, trial.recipe.data.dataset)
+    select = [case.image_id for case in planned.select.cases]
+    cases = planned.held_out if split == FOLD else evaluate.chosen(folder, split, select, trial.name)
+    return _Wanted(folder, data_list_sha256([*select, *(case.image_id for case in planned.train.cases)]), cases)
+
+
+def _train(trial: Trial, bench: Bench) -> Path:
+    from edgeskin.train.loop import train
+    from edgeskin.train.plan import Places
+
     run = trial.folder / RUN
+    bench.say(trial.name)
     places = Places(trial.source, bench.data, run, bench.weights)
     train(trial.recipe, places, resume=(run / "run.json").is_file(), device=bench.device)
-    held_out = plan(trial.recipe, places).held_out if split == FOLD else ()
-    if split == FOLD and not held_out:
-        raise DataError(f"{trial.name}: has no folds, so none was held out. Give --split val, or data.folds")
+    return run
+
+
+def _measure(trial: Trial, run: Path, wanted: _Wanted, bench: Bench, split: str) -> Measured:
     try:
         graph = journey.find_graph(run, bench.say)
     except (GraphError, RunError) as error:
         bench.say(f"{trial.name}: cannot be exported, so it is measured in torch")
-        return _measured_in_torch(run, held_out, bench, split, str(error).splitlines()[0])
-    if split == FOLD:
-        return _measured(_evaluate(graph, held_out, bench))
+        return _measured_in_torch(trial, run, wanted, str(error).splitlines()[0])
+    if split == FOLD:  # no split of the data set, so it is no evidence of the Graph
+        with evaluate.opened(graph) as (fp32, int8):
+            return wanted.measured(
+                evaluate.on_cases(
+                    graph.card,
+                    fp32,
+                    int8,
+                    wanted.cases,
+                    layout=wanted.folder.layout,
+                    split=FOLD,
+                    progress=bench.progress,
+                )
+            )
     # An evaluation that was finished but not kept in a row: test, above all, is not looked at twice.
-    entry = evidence.find(graph.evidence, graph.sha256, split, read_cases(bench.data).layout.name)
+    entry = _evidence(graph, wanted, split)
     if entry is not None:
-        return _measured(entry)
-    return _measured(evaluate.evaluate(graph, bench.data, split, say=bench.say, progress=bench.progress))
+        return wanted.measured(entry)
+    return wanted.measured(evaluate.evaluate(graph, bench.data, split, say=bench.say, progress=bench.progress))
 
 
-def _measured_in_torch(run: Path, held_out: Sequence[Case], bench: Bench, split: str, reason: str) -> Measured:
+def _evidence(graph: Graph, wanted: _Wanted, split: str) -> EvidenceEntry | None:
+    """What is known already of a Graph on the wanted images."""
+    dataset, metadata = wanted.folder.layout.name, evaluate.given(graph.card)
+    entry = evidence.find(graph.evidence, graph.sha256, split, dataset, metadata=metadata)
+    return entry if entry is not None and entry.data_list_sha256 == wanted.data_list_sha256 else None
+
+
+def _measured_in_torch(trial: Trial, run: Path, wanted: _Wanted, reason: str) -> Measured:
     from edgeskin.train.measure import measure
 
-    folder = read_cases(bench.data)
-    cases = held_out or tuple(case for name in split.split("+") for case in folder.split(name))
+    cases = evaluate.with_outlines(trial.recipe.head_specs(), wanted.cases)
     return Measured(
-        dataset=folder.layout.name,
+        dataset=wanted.folder.layout.name,
         n=len(cases),
-        data_list_sha256=data_list_sha256(case.image_id for case in cases),
+        data_list_sha256=wanted.data_list_sha256,
+        trained_on_sha256=wanted.trained_on_sha256,
         figures={
             metric: {network: None if math.isnan(value) else value for network, value in values.items()}
             for metric, values in measure(run, cases).items()
         },
-        cautions=folder.layout.cautions,
+        cautions=wanted.folder.layout.cautions,
         not_exported=reason,
     )
 
 
-def _evaluate(graph: Graph, cases: Sequence[Case], bench: Bench) -> AccuracyReport:
-    """Float and int8 on given cases; a fold is no split of the data set, so it is no evidence of the Graph."""
-    target, metadata = targets.get("onnx"), evaluate.given(graph.card)
-
-    def predict(name: str, network: Session) -> Predictions:
-        done = itertools.count(1)
-        return accuracy.predict(
-            network,
-            graph.card,
-            cases,
-            workers=usable_cores(),
-            on_case=lambda: bench.progress(name, next(done), len(cases)),
-            metadata=metadata,
-        )
-
-    with tempfile.TemporaryDirectory(prefix="edgeskin-") as folder, evaluate.baseline(graph, target, 1) as fp32:
-        in_float = predict("float network", fp32)
-        in_int8 = predict("int8", target.open(target.build(graph, "int8", Path(folder))))
-    layout = read_cases(bench.data).layout
-    return accuracy.measure(in_float, in_int8, cases, graph.card, layout=layout, split=FOLD, metadata=metadata)
+# --- all folds of a recipe ---
 
 
-def _measured(report: AccuracyReport | EvidenceEntry) -> Measured:
-    return Measured(
-        dataset=report.dataset,
-        n=report.n,
-        data_list_sha256=report.data_list_sha256,
-        figures={name: {"float": one.float, "int8": one.int8} for name, one in report.metrics.items()},
-        cautions=report.cautions,
-    )
+def _folds(trials: Trials, mean: Trial, bench: Bench, split: str) -> None:
+    """Train all folds of a member, then look at the images once: with each fold, and with their average.
+
+    One look, because the test split has only one. Folds that cannot be exported are measured singly and not averaged.
+    """
+    planned = [_attempt(trial, bench, partial(_wanted, trial, bench, split)) for trial in trials.each]
+    wanted = [one for one in planned if one is not None]
+    if len(wanted) < len(planned):
+        return
+    of_mean = replace(wanted[0], trained_on_sha256=data_list_sha256(one.trained_on_sha256 for one in wanted))
+    everything = zip((*trials.each, mean), (*wanted, of_mean), strict=True)
+    if all(one.holds(Row.read(trial.folder), split) for trial, one in everything):
+        return
+    trained = [_attempt(trial, bench, partial(_train, trial, bench)) for trial in trials.each]
+    runs = [run for run in trained if run is not None]
+    if len(runs) < len(trained):
+        return
+    try:
+        graphs = [journey.find_graph(run, bench.say) for run in runs]
+    except (GraphError, RunError):
+        for trial in trials.each:
+            _single(trial, bench, split)
+        return
+    _attempt(mean, bench, partial(_average, mean, graphs, of_mean, bench, split))
+    for trial, graph, one in zip(trials.each, graphs, wanted, strict=True):
+        entry = _evidence(graph, one, split)
+        if entry is not None:
+            _keep(trial, split, one.measured(entry))
 
 
-def _table(path: Path, family: Family, trials: Sequence[Sequence[Trial]], split: str) -> Table:
+def _average(mean: Trial, graphs: Sequence[Graph], wanted: _Wanted, bench: Bench, split: str) -> None:
+    """Keep the row of the average, measured now or in an earlier call that ended before it was kept."""
+    out = mean.folder / f"{split}.json"
+    found = Averaged.read(out)
+    images = wanted.data_list_sha256
+    if found is None or (found.graphs, found.accuracy.data_list_sha256) != (tuple(g.sha256 for g in graphs), images):
+        found = average.evaluate(graphs, bench.data, split, out, say=bench.say, progress=bench.progress)
+    _keep(mean, split, wanted.measured(found.accuracy))
+
+
+def _table(path: Path, declared: Family, trials: Sequence[Trials], split: str) -> Table:
     members = []
-    for choice, each in zip(family.members, trials, strict=True):
+    for one in trials:
+        choice, mean = one.choice, one.average
         paper, printed = (None, None) if choice.paper is None else published(choice.paper, path.parent)
-        rows = tuple(Row.read(trial.folder) for trial in each)
-        members.append(Member(name=choice.name, rows=rows, paper=paper, printed=printed))
-    return ablation.table(family.name, split, members, family.metrics)
+        members.append(
+            Member(
+                name=choice.name,
+                rows=tuple(Row.read(trial.folder) for trial in one.each),
+                average=None if mean is None else Row.read(mean.folder),
+                paper=paper,
+                printed=printed,
+            )
+        )
+    return ablation.table(declared.name, split, members, declared.metrics)

@@ -18,10 +18,11 @@ from edgeskin.contract.declaration import nearest
 from edgeskin.contract.image import letterbox
 from edgeskin.contract.model import Frozen, HeadSpec
 from edgeskin.contract.preprocess import network_input
-from edgeskin.data.cases import Case, Cases, data_list_sha256, read_cases, read_image, read_mask
+from edgeskin.data.cases import Case, Cases, data_list_sha256, read_image, read_mask
 from edgeskin.data.labels import MISSING, Truth, truth
+from edgeskin.data.sets import open_set
 from edgeskin.errors import DataError, EdgeskinError, RunError
-from edgeskin.export.evaluate import SELECT, Say, silent
+from edgeskin.export.evaluate import SELECT, Say, silent, with_outlines
 from edgeskin.models.cam import Explanation, explain
 from edgeskin.models.multitask import MultiTask
 from edgeskin.train.checkpoint import RunRecord, read_run
@@ -30,6 +31,8 @@ from edgeskin.train.loader import Batch, Showing, decode, plain_batches
 from edgeskin.train.networks import float_network
 
 BATCH = 16
+FOLD = "fold"
+"""The split that a cross-validation's fold held out of its training."""
 SHOWN = 4
 """Images at either end of a contact sheet: those found best, and worst."""
 
@@ -86,19 +89,19 @@ def analyse(
     """Look at a run's float network on one split and write into `out`: localisation.json, and a contact sheet and an
     embedding picture a head.
 
-    split: train, val or select. heads: by name, by default all. tsne: a second picture of the features.
-    Raises: RunError where the run has no float epoch or no such head; DataError as `read_cases`, or for an unknown
+    split: train, val, select, or fold. heads: by name, by default all. tsne: a second picture of the features.
+    Raises: RunError where the run has no float epoch or no such head; DataError as `open_set`, or for an unknown
     split; EdgeskinError for the test split; MissingDependencyError where `tsne` lacks scikit-learn.
     """
     if evidence.touches_test(split):
         raise EdgeskinError("analysis shows single images; nobody looks at those of test. Give --split val or select")
     record = read_run(run)
     chosen = _heads(record, heads)
-    folder = read_cases(data)
-    cases = _cases(record, folder, split)
+    folder = open_set(data, record.recipe.data.dataset)
+    cases = with_outlines(chosen, _cases(record, folder, split))
     network = float_network(run, record)
     seen = _look(network, record, chosen, cases, progress)
-    truths = _truths(record, chosen, cases)
+    truths = _truths(chosen, cases)
     found: dict[str, HeadAnalysis] = {}
     for head in chosen:
         one = seen[head.name]
@@ -132,13 +135,17 @@ def _heads(record: RunRecord, names: Sequence[str]) -> tuple[HeadSpec, ...]:
 
 
 def _cases(record: RunRecord, folder: Cases, split: str) -> tuple[Case, ...]:
-    if split != SELECT:
+    kept = {SELECT: record.select_ids, FOLD: record.held_out_ids}
+    if split not in kept:
         return folder.split(split)
-    held_out = set(record.select_ids)
-    found = tuple(case for case in folder.cases if case.image_id in held_out)
-    if len(found) != len(held_out):
+    wanted = set(kept[split])
+    if not wanted:
+        raise DataError(f"{record.recipe.name}: kept no images as {split}. Give --split val")
+    found = tuple(case for case in folder.cases if case.image_id in wanted)
+    # Of a mixture of data sets, each folder holds its own part.
+    if not found or (len(found) < len(wanted) and not record.recipe.data.also):
         raise DataError(
-            f"{folder.folder}: holds {len(found)} of the {len(held_out)} images that the run kept as {SELECT}. Give "
+            f"{folder.folder}: holds {len(found)} of the {len(wanted)} images that the run kept as {split}. Give "
             "the data set it was trained on"
         )
     return found
@@ -215,15 +222,13 @@ def square_mask(mask: Mask, size: int) -> Mask:
     return square
 
 
-def _truths(record: RunRecord, heads: Sequence[HeadSpec], cases: Sequence[Case]) -> dict[str, Truth]:
+def _truths(heads: Sequence[HeadSpec], cases: Sequence[Case]) -> dict[str, Truth]:
     """The classes of those heads whose column the data has; without them the features are drawn all the same."""
-    found: dict[str, Truth] = {}
-    for head in heads:
-        choice = record.recipe.heads[head.name]
-        column = choice.column or head.name
-        if head.kind != "mask" and any(column in case.labels for case in cases):
-            found[head.name] = truth(cases, head, column, choice.values)
-    return found
+    return {
+        head.name: truth(cases, head, head.truth_column, head.values)
+        for head in heads
+        if head.kind != "mask" and any(head.truth_column in case.labels for case in cases)
+    }
 
 
 def _sheet(head: HeadSpec, seen: _Seen, cases: Sequence[Case], record: RunRecord) -> bytes:

@@ -1,21 +1,23 @@
 """Accuracy of a Graph on labelled images: float and int8 on the same ones, kept as evidence."""
 
+import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgeskin import shipped, targets
 from edgeskin.benchmarks import accuracy, device, evidence
-from edgeskin.benchmarks.accuracy import Predictions
+from edgeskin.benchmarks.accuracy import Network, Predictions
 from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.benchmarks.measurements import AccuracyReport, MetadataGiven
-from edgeskin.contract.model import ModelCard
+from edgeskin.contract.model import HeadSpec, ModelCard
 from edgeskin.data.cases import Case, Cases
+from edgeskin.data.datasets import DatasetLayout
 from edgeskin.data.duplicates import Progress
 from edgeskin.data.sets import SPLIT_SEED, open_like
-from edgeskin.data.symmetry import hold_out_voted
+from edgeskin.data.symmetry import MASK_SYMMETRY, hold_out_voted, with_mask_symmetry
 from edgeskin.errors import DataError, EdgeskinError, GraphError
 from edgeskin.graph.folder import Graph
 from edgeskin.targets.base import Session, Target
@@ -51,13 +53,11 @@ def evaluate(
     folder = open_like(data, graph.card.provenance.data)
     split, metadata = canonical(split), given(graph.card, metadata)
     evidence.refuse_second_test(graph.evidence, graph.sha256, folder.layout.name, split, metadata)
-    _demand_room(graph)
-    chosen = cases_of(graph, folder, split)
-    target = targets.get("onnx")
-    with tempfile.TemporaryDirectory(prefix="edgeskin-") as temporary, baseline(graph, target, 1) as fp32:
-        int8 = target.open(target.build(graph, "int8", Path(temporary)))
+    demand_room(graph)
+    cases = cases_of(graph, folder, split)
+    with opened(graph) as (fp32, int8):
         beside = "" if metadata is None else f", metadata {metadata}"
-        say(f"{data.name}, {split}: {len(chosen)} images{beside}, float and int8")
+        say(f"{data.name}, {split}: {len(cases)} images{beside}, float and int8")
         report = measure(graph, int8, fp32, folder, split, metadata=metadata, progress=progress)
     evidence.append(graph.evidence, EvidenceEntry.of(report, graph.sha256, device.engine_versions()))
     return report
@@ -79,29 +79,57 @@ def measure(
     Raises: EdgeskinError as `given`; DataError as `cases_of`, for a cell that no metadata field knows, or where an
     image is unreadable; TargetError where a network answers no number.
     """
-    chosen, metadata = cases_of(graph, folder, split), given(graph.card, metadata)
-
-    def predict(name: str, network: Session) -> Predictions:
-        done = 0
-
-        def on_case() -> None:
-            nonlocal done
-            done += 1
-            progress(name, done, len(chosen))
-
-        cores = device.usable_cores()
-        return accuracy.predict(network, graph.card, chosen, workers=cores, on_case=on_case, metadata=metadata)
-
-    in_float, in_artifact = predict("float network", fp32), predict("artifact", session)
-    return accuracy.measure(
-        in_float,
-        in_artifact,
-        chosen,
+    return on_cases(
         graph.card,
+        fp32,
+        session,
+        cases_of(graph, folder, split),
         layout=folder.layout,
         split=canonical(split),
         metadata=metadata,
+        progress=progress,
     )
+
+
+def on_cases(
+    card: ModelCard,
+    fp32: Network,
+    artifact: Network,
+    cases: Sequence[Case],
+    *,
+    layout: DatasetLayout,
+    split: str,
+    metadata: MetadataGiven | None = None,
+    progress: Progress = silent,
+) -> AccuracyReport:
+    """Accuracy of two networks that one card describes, on the same cases; `split` is what the report calls them.
+
+    metadata: see `given`. Raises: as `measure`, but for `cases_of`.
+    """
+    shown, told = with_outlines(card.heads, cases), given(card, metadata)
+
+    def predict(name: str, network: Network) -> Predictions:
+        done = itertools.count(1)
+        return accuracy.predict(
+            network,
+            card,
+            shown,
+            workers=device.usable_cores(),
+            on_case=lambda: progress(name, next(done), len(shown)),
+            metadata=told,
+        )
+
+    in_float, in_artifact = predict("float network", fp32), predict("artifact", artifact)
+    return accuracy.measure(in_float, in_artifact, shown, card, layout=layout, split=split, metadata=told)
+
+
+def with_outlines(heads: Sequence[HeadSpec], cases: Sequence[Case]) -> tuple[Case, ...]:
+    """The cases, with the truth of a head that learnt from outlines, which no table holds.
+
+    Raises: DataError where a mask is unreadable.
+    """
+    learnt = any(head.kind != "mask" and head.truth_column == MASK_SYMMETRY for head in heads)
+    return with_mask_symmetry(cases) if learnt else tuple(cases)
 
 
 def given(card: ModelCard, asked: MetadataGiven | None = None) -> MetadataGiven | None:
@@ -123,30 +151,44 @@ def canonical(split: str) -> str:
 
 
 def cases_of(graph: Graph, folder: Cases, split: str) -> tuple[Case, ...]:
-    """The cases of a split, or of several joined by `+`; `select` is what training held out.
+    """The cases of a split, or of several joined by `+`, as `chosen`; `select` is what the Graph's card says."""
+    return chosen(folder, split, graph.card.provenance.select_ids, graph.card.name)
 
+
+def chosen(folder: Cases, split: str, select_ids: Sequence[str], whose: str) -> tuple[Case, ...]:
+    """The cases of a split, or of several joined by `+`.
+
+    select_ids: what training held out, which is `select`. whose: the network, for the message.
     Raises: DataError for an unknown split, for splits that share images, or where the folder does not hold the
     network's `select` images.
     """
-    chosen = [case for name in canonical(split).split("+") for case in _cases_of_one(graph, folder, name)]
-    if len({case.image_id for case in chosen}) < len(chosen):
+    cases = [case for name in canonical(split).split("+") for case in _of_one(folder, name, select_ids, whose)]
+    if len({case.image_id for case in cases}) < len(cases):
         raise DataError(f"{split}: these splits share images, {SELECT} being a part of train. Give one of them")
-    return tuple(chosen)
+    return tuple(cases)
 
 
-def _cases_of_one(graph: Graph, folder: Cases, name: str) -> tuple[Case, ...]:
+def _of_one(folder: Cases, name: str, select_ids: Sequence[str], whose: str) -> tuple[Case, ...]:
     if name == VOTED:
         return hold_out_voted(folder.split("train"), seed=SPLIT_SEED)[1]
     if name != SELECT:
         return folder.split(name)
-    held_out = set(graph.card.provenance.select_ids)
+    held_out = set(select_ids)
     found = tuple(case for case in folder.cases if case.image_id in held_out)
     if not held_out or len(found) != len(held_out):
         raise DataError(
-            f"{folder.folder}: holds {len(found)} of the {len(held_out)} images that {graph.card.name} kept as "
-            f"{SELECT}. Give the data set it was trained on, or another --split"
+            f"{folder.folder}: holds {len(found)} of the {len(held_out)} images that {whose} kept as {SELECT}. "
+            "Give the data set it was trained on, or another --split"
         )
     return found
+
+
+@contextmanager
+def opened(graph: Graph) -> Iterator[tuple[Session, Session]]:
+    """The float and the int8 network of a Graph, on the engine that every figure of accuracy is measured with."""
+    target = targets.get("onnx")
+    with tempfile.TemporaryDirectory(prefix="edgeskin-") as folder, baseline(graph, target, 1) as fp32:
+        yield fp32, target.open(target.build(graph, "int8", Path(folder)))
 
 
 @contextmanager
@@ -156,7 +198,7 @@ def baseline(graph: Graph, target: Target, threads: int) -> Iterator[Session]:
         yield target.open(target.build(graph, "fp32", Path(folder)), threads=threads)
 
 
-def _demand_room(graph: Graph) -> None:
+def demand_room(graph: Graph) -> None:
     """Raises: GraphError where evidence could not be kept, before hours are spent on it."""
     if shipped.installed(graph.folder):
         trouble = "belongs to the installed edgeskin, and evidence written there is lost with the next update"

@@ -17,6 +17,7 @@ first's; it costs a dozen packages. A mobile network's gradients are some 10 MB,
 others are still computed.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ from edgeskin.train.recipe import Recipe
 
 STATISTICS = ("running_mean", "running_var")
 """How the buffers of a batch norm end; names decide, before and after quantization is prepared."""
+
+GROUPS = itertools.count()
+"""How often this process has joined others; theirs count alike, because they run the same program."""
 
 T = TypeVar("T")
 
@@ -187,7 +191,11 @@ def joined(device: torch.device) -> Iterator[Processes]:
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Under a name of its own: a second group would find the first one's addresses, whose sockets are closed.
+    store, _, _ = next(iter(distributed.rendezvous("env://")))
+    named = distributed.PrefixStore(f"edgeskin-{next(GROUPS)}", store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, store=named, rank=rank, world_size=count)
     try:
         yield Processes(rank, count, device)
     finally:

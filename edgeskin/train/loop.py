@@ -257,7 +257,7 @@ class _Session:
     def _evaluate(self, mode: Mode, trainer: Trainer) -> dict[str, float]:
         with trainer.average.applied(mode.module):
             mode.begin_evaluation()
-            answers = score.probabilities(mode.module, self.select, self.heads, 32, self.device)
+            answers = score.probabilities(mode.module, self.select, self.heads, 32, self.device, self.recipe.cleanup)
         return score.measure(answers, self.select, self.heads)
 
     def _commit(
@@ -287,7 +287,8 @@ class _Session:
 
     def _finish(self) -> RunRecord:
         prepared = trained_network(self.places.run, self.record)
-        answers = score.probabilities(prepared.to(self.device), self.select, self.heads, 32, self.device)
+        network = prepared.to(self.device)
+        answers = score.probabilities(network, self.select, self.heads, 32, self.device, self.recipe.cleanup)
         chosen = score.thresholds(answers, self.select, self.heads, self.recipe)
         record = self.record.model_copy(update={"thresholds": chosen, "finished": True})
         write_run(self.places.run, record)

@@ -27,10 +27,9 @@ def samples_of(recipe: Recipe, cases: Sequence[Case]) -> Samples:
     labels: dict[str, Truth] = {}
     for head in heads:
         if head.kind != "mask":
-            choice = recipe.heads[head.name]
-            labels[head.name] = truth(cases, head, choice.column or head.name, choice.values)
+            labels[head.name] = truth(cases, head, head.truth_column, head.values)
     fields = None if recipe.metadata is None else clinical_fields(cases, recipe.metadata.spec(), 0.0, None)
-    return decode(cases, heads, Showing(recipe.network.size, recipe.preprocessing), labels, fields)
+    return decode(cases, heads, Showing(recipe.network.size, recipe.preprocessing, recipe.second_pass), labels, fields)
 
 
 def measure(run: Path, cases: Sequence[Case]) -> Mapping[str, Mapping[Literal["float", "int8"], float]]:
@@ -46,7 +45,7 @@ def measure(run: Path, cases: Sequence[Case]) -> Mapping[str, Mapping[Literal["f
         ("int8", trained_network(run, record)),
     )
     for name, network in networks:
-        answers = score.probabilities(network, samples, heads, BATCH, torch.device("cpu"))
+        answers = score.probabilities(network, samples, heads, BATCH, torch.device("cpu"), record.recipe.cleanup)
         for metric, value in score.measure(answers, samples, heads).items():
             found.setdefault(metric, {})[name] = value
     return found

@@ -15,7 +15,9 @@ PAPER, PRINTED = published("joint_reverse_mtl_2024/MTL0")
 
 def row(dice: float, f1: float | None = 0.8, failed: str | None = None) -> Row:
     figures = {"mask_dice": {"float": dice, "int8": dice - 0.01}, "melanoma_weighted_f1": {"float": f1, "int8": f1}}
-    measured = Measured(dataset="isic", n=9, data_list_sha256="x", figures=figures, cautions=("crops",))
+    measured = Measured(
+        dataset="isic", n=9, data_list_sha256="x", trained_on_sha256="y", figures=figures, cautions=("crops",)
+    )
     return Row(recipe="r", recipe_sha256="h", splits={"val": measured}, failed=failed)
 
 
@@ -89,3 +91,22 @@ def test_a_row_is_read_back_and_a_broken_one_is_named(tmp_path: Path) -> None:
     (tmp_path / "row.json").write_text('{"recipe": 3}')
     with pytest.raises(RunError, match=r"row\.json: .*recipe_sha256.*Remove it"):
         Row.read(tmp_path)
+
+
+def test_the_average_of_all_folds_stands_below_their_spread() -> None:
+    folds = (row(0.9), row(0.7))
+    text = table("f", "val", [Member(name="a", rows=folds, average=row(0.95))], ("mask_dice",)).markdown()
+    assert text.splitlines()[2:6] == [
+        "| a, float | val, 9 images | 2 of 2 | 0.800 ± 0.141 |",
+        "| a, int8 | val, 9 images | 2 of 2 | 0.790 ± 0.141 |",
+        "| a, float | val, 9 images | average of 2 | 0.950 |",
+        "| a, int8 | val, 9 images | average of 2 | 0.940 |",
+    ]
+    assert "- average: one network of all folds" in text
+    # An average without all its folds is of networks that are no longer there; one that failed says why.
+    gone = table("f", "val", [Member(name="a", rows=(row(0.9), None), average=row(0.95))], ("mask_dice",)).markdown()
+    assert "average of" not in gone
+    broken = Row(recipe="r", recipe_sha256="h", failed="test was met before")
+    assert table("f", "val", [Member(name="a", rows=folds, average=broken)]).lines[0].note == (
+        "failed: test was met before"
+    )

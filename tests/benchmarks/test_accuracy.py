@@ -190,7 +190,7 @@ def test_a_head_without_a_column_is_not_measured_and_the_report_says_so(card, da
     )
     report = measure(found, found, data.cases, wider, layout=LAYOUT, split="val", resamples=20)
     assert not any(name.startswith("symmetry") for name in report.metrics)
-    assert "labels.csv has no column symmetry: that head was not measured" in report.cautions
+    assert "labels.csv has no column symmetry: head symmetry was not measured" in report.cautions
 
 
 def test_data_that_measures_nothing_is_refused(card, data):

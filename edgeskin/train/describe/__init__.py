@@ -61,11 +61,11 @@ def describe(recipe: Recipe) -> Description:
         taps=network.taps,
         exported=Total(
             sum(part.parameters for part in parts if part.exported),
-            sum(part.multiply_adds - part.unread_multiply_adds for part in parts if part.exported),
+            sum(part.multiply_adds - part.dropped_multiply_adds for part in parts if part.exported),
         ),
         training_only=Total(
             sum(part.parameters for part in parts if not part.exported),
-            sum(part.unread_multiply_adds if part.exported else part.multiply_adds for part in parts),
+            sum(part.dropped_multiply_adds if part.exported else part.multiply_adds for part in parts),
         ),
     )
 
@@ -75,20 +75,18 @@ def _parts(plans: Sequence[Plan], costs: Sequence[PartCost], answers: set[str]) 
     for cost in costs:
         own[int(cost.name.split(".")[1])].append(cost)
     multiply_adds = {plan.name: sum(cost.multiply_adds for cost in own[index]) for index, plan in enumerate(plans)}
-    first_runs: dict[str, int] = {}
+    dropped: dict[str, int] = {}
     for index, plan in enumerate(plans):
         if plan.again is not None:
             # Both runs are of the same layers on maps of the same size.
             second = _of_last_module(own[index]) // 2
-            first_runs[plan.name] = second
             multiply_adds[plan.name] -= second
             multiply_adds[plan.again] += second
+            if plan.again == "joint reverse" and "mask gate" not in multiply_adds:
+                dropped[plan.name] = second  # only the gate reads the first run
+            elif plan.again == "mask gate" and "joint reverse" not in multiply_adds:
+                dropped[plan.again] = second  # the gate and the head read the same map, and the exporter sees it
     exported = _read_by(plans, answers)
-    unread = {
-        plan.name: first_runs[plan.name]
-        for plan in plans
-        if plan.again == "joint reverse" and "mask gate" not in multiply_adds
-    }
     return tuple(
         Part(
             name=plan.name,
@@ -99,7 +97,7 @@ def _parts(plans: Sequence[Plan], costs: Sequence[PartCost], answers: set[str]) 
             parameters=sum(cost.parameters for cost in own[index]),
             multiply_adds=multiply_adds[plan.name],
             exported=plan.name in exported,
-            unread_multiply_adds=unread.get(plan.name, 0),
+            dropped_multiply_adds=dropped.get(plan.name, 0),
         )
         for index, plan in enumerate(plans)
     )

@@ -23,8 +23,8 @@ class Part:
     what: in words. reads: the names of the inputs and parts it reads from. shapes: of what it gives, without the batch.
     parameters: learned numbers, batch norm's among them. multiply_adds: of the convolutions and linear layers that run
     in it; where it runs layers of another part again, these are here and their parameters there. exported: whether
-    anything of it is in the exported file. unread_multiply_adds: those of them that no exported head reads although the
-    part is exported.
+    anything of it is in the exported file. dropped_multiply_adds: those of them that an export leaves out although it
+    keeps the part, because nothing reads that run or another computes the same.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Part:
     parameters: int
     multiply_adds: int
     exported: bool = True
-    unread_multiply_adds: int = 0
+    dropped_multiply_adds: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Description:
     """A recipe's network.
 
     parts: each behind all it reads. taps: what training reads beside the logits. exported, training_only: sums over
-    parts, what no exported head reads being for training only.
+    parts of what an export keeps and leaves out.
     """
 
     recipe: str

@@ -51,7 +51,7 @@ class Planner:
 
     def links(self, plans: Sequence[Plan]) -> tuple[Link, ...]:
         """What the recipe's links add to the flow; of each kind first that which says most of it."""
-        return tuple(dict.fromkeys(self._links(plans)))
+        return tuple(self._links(plans))
 
     def _encoder(self) -> Iterator[Plan]:
         spec = self.spec
@@ -164,12 +164,14 @@ class Planner:
 
     def _links(self, plans: Sequence[Plan]) -> Iterator[Link]:
         spec = self.spec
+        attending = [plan for plan in plans if plan.kind == "pooling" and "mask gate" in plan.reads]
+        yield from (Link("mask_attention", "mask gate", plan.name, "× mask") for plan in attending)
+        for plan in attending:
+            attended = [read for read in plan.reads if read.startswith("decoder")]
+            yield from (Link("mask_attention", read, plan.name, "pooled too") for read in attended)
         for plan in plans:
-            if plan.kind == "pooling" and "mask gate" in plan.reads:
-                yield Link("mask_attention", "mask gate", plan.name, "× mask")
-                attended = [read for read in plan.reads if read.startswith("decoder")]
-                yield from (Link("mask_attention", read, plan.name, "pooled too") for read in attended)
-                yield Link("mask_attention", self._finest(), "mask gate", "mask")
+            if plan.name == "mask gate":
+                yield Link("mask_attention", plan.reads[0], plan.name, "mask")
             if plan.name == "E-layer":
                 yield Link("activation_map", plan.reads[1], plan.name, "activation map")
             if plan.name.startswith("fusion ") and spec.fusion is not None:

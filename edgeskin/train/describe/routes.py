@@ -46,9 +46,9 @@ class Plane:
     def __init__(self, description: Description) -> None:
         self.cells = arrange(description)
         self.taken = {(cell.column, row) for cell in self.cells.values() for row in range(cell.row, cell.last + 1)}
-        reads = [(read, part.name) for part in description.parts for read in part.reads]
-        self.entered_below = {b for a, b in reads if self.cells[b].column < self.cells[a].column}
-        self.routes = [self._route(read, name) for read, name in reads]
+        self.reads = [(read, part.name) for part in description.parts for read in part.reads]
+        self.entered_below = {b for a, b in self.reads if self.cells[b].column < self.cells[a].column}
+        self.routes = [self._route(read, name) for read, name in self.reads]
         self.lanes = self._lanes()
         self.rises = self._rises()
         self.ports = self._ports()
@@ -67,15 +67,20 @@ class Plane:
 
     def _rightwards(self, source: str, target: str) -> Route:
         a, b = self.cells[source], self.cells[target]
-        clear = self._clear(a, b, b.row)
+        clear, far = self._clear(a, b, b.row), self._clear(a, b, a.row)
+        if far and not all(self._clear(a, other, other.row) for other in self._siblings(source, b.column)):
+            # One of them has to: they stay together until they are there.
+            return Route(source, target, "far", (b.column,))
         below = b.row > a.last and source not in self.entered_below
         if clear and below and self._free(a.column, range(a.last + 1, b.row + 1)):
             return Route(source, target, "angle")
         if clear:
             return Route(source, target, "near", (a.column + 1,))
-        if self._clear(a, b, a.row):
-            return Route(source, target, "far", (b.column,))
         return Route(source, target, "around", (a.column + 1, b.column), b.row)
+
+    def _siblings(self, source: str, column: int) -> list[Cell]:
+        """The cells of all parts of a column that read `source`."""
+        return [self.cells[b] for a, b in self.reads if a == source and self.cells[b].column == column]
 
     def _way_back(self, a: Cell, b: Cell) -> int:
         """The row above which an arrow can run from the top of `a` to below `b`."""

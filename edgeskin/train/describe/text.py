@@ -49,8 +49,8 @@ def _table(description: Description, width: int) -> list[str]:
 def _row(part: Part) -> tuple[str, ...]:
     export = "yes" if part.exported else "dropped"
     what = part.what
-    if part.unread_multiply_adds:
-        what += f"; {part.unread_multiply_adds:,} of its multiply-adds are read by nothing and dropped"
+    if part.dropped_multiply_adds:
+        what += f"; {part.dropped_multiply_adds:,} of its multiply-adds are left out at export"
     gives = shapes_in_words(part.shapes) or "nothing"
     return (part.name, gives, _number(part.parameters), _number(part.multiply_adds), export, what)
 

@@ -102,7 +102,7 @@ class _Sheet:
         for row in range(1 + max(cell.last for cell in plane.cells.values())):
             if row:
                 y += max(gap_y, (1 + len(plane.rises.get(row, ()))) * lane_y)
-            sizes = [self._tall(name) for name, cell in plane.cells.items() if cell.last == row]
+            sizes = [self._tall(name) for name, cell in plane.cells.items() if row in (cell.row, cell.last)]
             self.top[row], self.heights[row] = y, max(sizes, default=0)
             y += self.heights[row]
         self.height = y
