@@ -31,7 +31,9 @@ def ablate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the table.")] = False,
 ) -> None:
-    """Train and measure every recipe of a family, and print them beside the papers' figures.
+    """Train and measure every recipe of a family.
+
+    The table stands beside the papers' figures.
 
     A recipe is trained once: its row is kept under its hash, and a run that was interrupted goes on. A member that
     fails is a row that says so.

@@ -22,7 +22,9 @@ def analyse(
     as_json: Annotated[bool, typer.Option("--json", help="Print localisation.json.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the figures.")] = False,
 ) -> None:
-    """Score activation maps against the true lesions, and draw them and the features of every head.
+    """Score activation maps against the true lesions.
+
+    They and the features of every head are drawn as well.
 
     Two kinds of map: Grad-CAM++, and, for a head that pools and is linear, its class-activation map.
 

@@ -28,9 +28,9 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not tell of each trial.")] = False,
 ) -> None:
-    """Search for the best values of a recipe's keys, judged on `select`; val and test play no part.
+    """Search for the best values of a recipe's keys.
 
-    The same command goes on after Ctrl-C, and with a larger N. The best recipe is written to best.toml.
+    Trials are judged on `select`; val and test play no part. The same command goes on after Ctrl-C, and with a larger N. The best recipe is written to best.toml.
 
     Exit codes: 0 a best trial was found, 1 error, 2 usage, 130 interrupted.
     """

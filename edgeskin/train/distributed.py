@@ -28,6 +28,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, distributed, fx, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torchao.quantization.pt2e import FixedQParamsFakeQuantize
 
 from edgeskin.errors import EdgeskinError, RecipeError, RunError
@@ -192,8 +194,8 @@ def joined(device: torch.device) -> Iterator[Processes]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     # Under a name of its own: a second group would find the first one's addresses, whose sockets are closed.
-    store, _, _ = next(iter(distributed.rendezvous("env://")))
-    named = distributed.PrefixStore(f"edgeskin-{next(GROUPS)}", store)
+    store, _, _ = next(iter(rendezvous("env://")))
+    named = PrefixStore(f"edgeskin-{next(GROUPS)}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, store=named, rank=rank, world_size=count)
     try:

@@ -1,19 +1,28 @@
-"""A family is planned from its files, trained once, and goes on where it stopped. Training itself is another's test."""
+"""A family is trained once, measured once, and goes on where it stopped. Training itself is another's test."""
 
 import math
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from edgeskin import files
+from edgeskin.benchmarks import evidence
 from edgeskin.benchmarks.ablation import Row
+from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.benchmarks.measurements import AccuracyReport, MetricFigure
 from edgeskin.data.cases import Case, data_list_sha256, read_cases
-from edgeskin.errors import RecipeError, RunError
-from edgeskin.export import ablate, evaluate, journey
+from edgeskin.errors import EdgeskinError, RunError
+from edgeskin.export import ablate, average, evaluate, journey
+from edgeskin.export import family as families
 from edgeskin.export.ablate import Bench
+from edgeskin.export.average import Averaged
+from edgeskin.export.family import Trials
 from edgeskin.train import loop, measure
+from edgeskin.train.plan import plan
 
 FAMILY = """
 name = "pairs"
@@ -43,31 +52,41 @@ class Trainer:
 
     def __init__(self, data: Path) -> None:
         self.images = [case.image_id for case in read_cases(data).split("val")]
+        self.selected: list[str] = []
         self.trained: list[tuple[float, int, bool]] = []
         self.measured = 0
         self.trouble: BaseException | None = None
 
     def train(self, recipe, places, *, resume: bool, device: str | None = None):
         self.trained.append((recipe.network.width, recipe.data.fold, resume))
+        self.selected = [case.image_id for case in plan(recipe, places).select.cases]
         places.run.mkdir(parents=True, exist_ok=True)
         (places.run / "run.json").write_text("{}")
         if self.trouble is not None and recipe.network.width == 0.25:
             raise self.trouble
 
     def graph(self, run: Path, say: Callable[[str], None]):
-        return SimpleNamespace(evidence=run / "evidence.json", sha256=run.parent.name)
+        card = SimpleNamespace(metadata=None, heads=())
+        return SimpleNamespace(evidence=run / "evidence.json", sha256=run.parent.name, card=card)
 
     def evaluate(self, graph, data: Path, split: str, **_: object) -> AccuracyReport:
         self.measured += 1
-        value = 0.9 if len(self.trained) % 2 else 0.8
-        figure = MetricFigure(float=value, int8=value, n=9)
-        return AccuracyReport(
-            dataset="generic",
-            split=split,
-            n=len(self.images),
-            data_list_sha256=data_list_sha256(self.images),
-            metrics={"mask_dice": figure},
-        )
+        images = self.images if split == "val" else self.selected
+        return report(0.9 if len(self.trained) % 2 else 0.8, images, split)
+
+
+def report(value: float, images: Sequence[str], split: str) -> AccuracyReport:
+    return AccuracyReport(
+        dataset="generic",
+        split=split,
+        n=len(images),
+        data_list_sha256=data_list_sha256(images),
+        metrics={"mask_dice": MetricFigure(float=value, int8=value, n=9)},
+    )
+
+
+def trials_of(family: Path, runs: Path) -> tuple[Trials, ...]:
+    return families.read(family, runs)[1]
 
 
 @pytest.fixture
@@ -77,37 +96,6 @@ def trainer(monkeypatch: pytest.MonkeyPatch, phantom_data: Path) -> Trainer:
     monkeypatch.setattr(journey, "find_graph", made.graph)
     monkeypatch.setattr(evaluate, "evaluate", made.evaluate)
     return made
-
-
-def test_a_plan_is_the_base_with_the_familys_changes_and_then_the_members(family: Path, tmp_path: Path) -> None:
-    chosen, trials = ablate.plan(family, tmp_path)
-    assert [member.name for member in chosen.members] == ["narrow", "wide"]
-    (narrow,), (wide,) = trials
-    assert (narrow.recipe.float_phase.epochs, narrow.recipe.network.width, narrow.recipe.data.select) == (2, 0.25, 12)
-    assert wide.recipe.network.width == 0.35
-    assert narrow.folder == tmp_path / "ablations" / ablate.identity(narrow.recipe)
-    assert narrow.folder != wide.folder
-
-
-def test_a_recipe_with_folds_is_one_trial_a_fold(family: Path, tmp_path: Path) -> None:
-    family.write_text(FAMILY.replace('"data.select=12"', '"data.folds=3"'))
-    _, trials = ablate.plan(family, tmp_path)
-    assert [trial.name for trial in trials[0]] == ["narrow, fold 0", "narrow, fold 1", "narrow, fold 2"]
-    assert [trial.recipe.data.fold for trial in trials[1]] == [0, 1, 2]
-    assert len({trial.folder for each in trials for trial in each}) == 6
-
-
-def test_the_mistakes_of_all_members_are_told_at_once(family: Path, tmp_path: Path) -> None:
-    broken = FAMILY.replace("network.width=0.25", "network.widht=0.25").replace("MTL0", "MTL0")
-    family.write_text(broken + 'paper = "joint_reverse_mtl_2024/MTL7"\n')
-    with pytest.raises(RecipeError) as raised:
-        ablate.plan(family, tmp_path)
-    first, second = raised.value.problems
-    assert first == "narrow: network.widht is not a known key; did you mean width?"
-    assert second.startswith("wide: joint_reverse_mtl_2024 has no row 'MTL7'")
-    family.write_text(FAMILY.replace('"wide"', '"narrow"'))
-    with pytest.raises(RecipeError, match="several called narrow"):
-        ablate.plan(family, tmp_path)
 
 
 def test_before_anything_ran_the_table_says_not_run_beside_the_paper(family: Path, tmp_path: Path) -> None:
@@ -130,8 +118,8 @@ def test_every_member_is_trained_once_and_its_row_is_kept(
     # Another split is measured without another row for the recipe: training finds its finished run.
     ablate.ablate(family, tmp_path, Bench(phantom_data, "select"))
     assert trainer.trained[2:] == [(0.25, 0, True), (0.35, 0, True)]
-    _, trials = ablate.plan(family, tmp_path)
-    row = Row.read(trials[0][0].folder)
+    trials = trials_of(family, tmp_path)
+    row = Row.read(trials[0].each[0].folder)
     assert row is not None
     assert set(row.splits) == {"val", "select"}
 
@@ -172,39 +160,143 @@ def test_an_interrupted_member_goes_on_the_next_time(
     assert trainer.trained == [(0.25, 0, False), (0.25, 0, True), (0.35, 0, False)]
 
 
+@pytest.mark.parametrize("about", ["data_list_sha256", "trained_on_sha256"])
 def test_a_row_about_other_images_does_not_count(
-    family: Path, tmp_path: Path, trainer: Trainer, phantom_data: Path
+    family: Path, tmp_path: Path, trainer: Trainer, phantom_data: Path, about: str
 ) -> None:
     ablate.ablate(family, tmp_path, Bench(phantom_data, "val"))
-    _, trials = ablate.plan(family, tmp_path)
-    row = Row.read(trials[0][0].folder)
+    trials = trials_of(family, tmp_path)
+    row = Row.read(trials[0].each[0].folder)
     assert row is not None
-    other = row.splits["val"].model_copy(update={"data_list_sha256": "of other images"})
-    row.model_copy(update={"splits": {"val": other}}).write(trials[0][0].folder)
+    other = row.splits["val"].model_copy(update={about: "of other images"})
+    row.model_copy(update={"splits": {"val": other}}).write(trials[0].each[0].folder)
     ablate.ablate(family, tmp_path, Bench(phantom_data, "val"))
     assert trainer.trained[2:] == [(0.25, 0, True)]
+
+
+def test_a_data_list_that_changed_is_a_failure_that_says_so(
+    family: Path, tmp_path: Path, trainer: Trainer, phantom_data: Path
+) -> None:
+    ablate.ablate(family, tmp_path / "runs", Bench(phantom_data, "val"))
+    other = Path(shutil.copytree(phantom_data, tmp_path / "other"))
+    table = (other / "labels.csv").read_text().splitlines()
+    dropped = next(line for line in table if ",train," in line)
+    (other / "labels.csv").write_text("\n".join(line for line in table if line != dropped) + "\n")
+    trainer.trouble = RunError("was trained on other images than other now gives")  # what `train` says of such a run
+    found = ablate.ablate(family, tmp_path / "runs", Bench(other, "val"))
+    assert "| narrow | failed: was trained on other images than other now gives |" in found.markdown()
+    assert trainer.trained[2:] == [(0.25, 0, True), (0.35, 0, True)]
+
+
+def folded(family: Path) -> Path:
+    family.write_text(FAMILY.replace('"data.select=12"', '"data.select=12", "data.folds=3"'))
+    return family
 
 
 def test_folds_are_measured_on_what_each_held_out_unless_asked_otherwise(
     family: Path, tmp_path: Path, trainer: Trainer, phantom_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    family.write_text(FAMILY.replace('"data.select=12"', '"data.select=12", "data.folds=3"'))
-    measured: list[tuple[str, ...]] = []
+    measured: list[list[str]] = []
 
-    def note(graph: object, cases: Sequence[Case], bench: Bench) -> AccuracyReport:
-        measured.append(tuple(case.image_id for case in cases))
-        return trainer.evaluate(graph, bench.data, "fold")
+    def note(card: object, fp32: object, int8: object, cases: Sequence[Case], **_: object) -> AccuracyReport:
+        measured.append([case.image_id for case in cases])
+        return report((0.9, 0.8)[len(measured) % 2], measured[-1], "fold")
 
-    monkeypatch.setattr(ablate, "_evaluate", note)
-    found = ablate.ablate(family, tmp_path, Bench(phantom_data))
+    monkeypatch.setattr(evaluate, "opened", lambda graph: nullcontext((None, None)))
+    monkeypatch.setattr(evaluate, "on_cases", note)
+    found = ablate.ablate(folded(family), tmp_path, Bench(phantom_data))
     assert found.split == "fold"
-    # By hand: the trainer's figures alternate 0.9, 0.8, 0.9: mean 0.867, deviation 0.1 / √3.
-    assert "| narrow, int8 | fold, 9 images | 3 of 3 | 0.867 ± 0.058 |" in found.markdown()
+    # By hand: the figures alternate 0.8, 0.9, 0.8: mean 0.833, deviation 0.1 / √3.
+    assert "| narrow, int8 | fold, 20 images | 3 of 3 | 0.833 ± 0.058 |" in found.markdown()
+    assert "average of" not in found.markdown()  # every image stands in the training of two of the three
     ids = {case.image_id for case in read_cases(phantom_data).split("train")}
     for of_member in (measured[:3], measured[3:]):
         assert sorted(image for fold in of_member for image in fold) == sorted(ids)
     assert ablate.show(family, tmp_path) == found
     assert "| narrow | not run |" in ablate.show(family, tmp_path, "val").markdown()
+    ablate.ablate(family, tmp_path, Bench(phantom_data))
+    assert len(measured) == 6
+
+
+class Averager:
+    """Instead of measuring: notes whose average was asked for, and leaves each network's evidence."""
+
+    def __init__(self, images: list[str]) -> None:
+        self.images = images
+        self.asked: list[list[str]] = []
+        self.trouble: BaseException | None = None
+
+    def evaluate(self, graphs, data: Path, split: str, out: Path, **_: object) -> Averaged:
+        self.asked.append([graph.sha256 for graph in graphs])
+        if self.trouble is not None:
+            raise self.trouble
+        for graph, value in zip(graphs, (0.7, 0.8, 0.9), strict=True):
+            evidence.append(graph.evidence, EvidenceEntry.of(report(value, self.images, split), graph.sha256, {}))
+        found = Averaged(
+            recipe="phantom_tiny",
+            graphs=tuple(graph.sha256 for graph in graphs),
+            thresholds={},
+            accuracy=report(0.95, self.images, split),
+            tool_versions={},
+            date="2026-01-01",
+        )
+        files.write_json(out, found.model_dump(mode="json"))
+        return found
+
+
+@pytest.fixture
+def averager(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> Averager:
+    made = Averager(trainer.images)
+    monkeypatch.setattr(average, "evaluate", made.evaluate)
+    return made
+
+
+def test_on_val_and_test_the_folds_are_averaged_too_in_one_look(
+    family: Path, tmp_path: Path, trainer: Trainer, averager: Averager, phantom_data: Path
+) -> None:
+    found = ablate.ablate(folded(family), tmp_path, Bench(phantom_data, "val"))
+    lines = found.markdown().splitlines()
+    # By hand: 0.7, 0.8, 0.9 have the mean 0.8 and the deviation 0.1.
+    assert "| narrow, int8 | val, 9 images | 3 of 3 | 0.800 ± 0.100 |" in lines
+    assert "| narrow, int8 | val, 9 images | average of 3 | 0.950 |" in lines
+    assert [len(graphs) for graphs in averager.asked] == [3, 3]
+    assert trainer.measured == 0  # no fold alone: on test that would have been its one look
+    assert ablate.ablate(family, tmp_path, Bench(phantom_data, "val")) == found
+    assert (len(averager.asked), len(trainer.trained)) == (2, 6)
+    # A call that ended before its rows were kept: the figures are on disk, nothing is looked at again.
+    for one in trials_of(family, tmp_path):
+        for trial in (*one.each, one.average):
+            assert trial is not None
+            (trial.folder / "row.json").unlink()
+    assert ablate.ablate(family, tmp_path, Bench(phantom_data, "val")) == found
+    assert len(averager.asked) == 2
+
+
+def test_no_fold_is_looked_at_before_all_are_trained(
+    family: Path, tmp_path: Path, trainer: Trainer, averager: Averager, phantom_data: Path
+) -> None:
+    trainer.trouble = RunError("the loss is nan")
+    text = ablate.ablate(folded(family), tmp_path, Bench(phantom_data, "val")).markdown()
+    assert "| narrow | failed: the loss is nan |" in text
+    assert "| wide, int8 | val, 9 images | average of 3 | 0.950 |" in text
+    assert len(averager.asked) == 1
+    assert trainer.measured == 0
+    trainer.trouble = None
+    assert not ablate.ablate(family, tmp_path, Bench(phantom_data, "val")).failed
+    assert len(averager.asked) == 2
+
+
+def test_an_average_that_is_refused_says_so_beside_what_the_folds_reached(
+    family: Path, tmp_path: Path, trainer: Trainer, averager: Averager, phantom_data: Path
+) -> None:
+    ablate.ablate(folded(family), tmp_path, Bench(phantom_data, "val"))
+    for one in trials_of(family, tmp_path):
+        assert one.average is not None
+        shutil.rmtree(one.average.folder)
+    averager.trouble = EdgeskinError("a test split is touched once")
+    text = ablate.ablate(family, tmp_path, Bench(phantom_data, "val")).markdown()
+    assert "| narrow, int8 | val, 9 images | 3 of 3 | 0.800 ± 0.100 |" in text
+    assert "| narrow | failed: a test split is touched once |" in text
 
 
 def test_a_member_without_folds_has_none_held_out(

@@ -4,6 +4,7 @@ torchrun --standalone --nproc-per-node 2 distributed_steps.py FOLDER RECIPE DATA
 """
 
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -139,6 +140,16 @@ def statistics(processes: Processes) -> Figures:
     return own | {f"combined.{name}": value for name, value in network.stem.norm.state_dict().items()}
 
 
+def joined_again(times: int) -> Tensor:
+    """One process arrives late every time; how often they met."""
+    met = 0
+    for number in range(times):
+        with joined(CPU) as processes:
+            met += processes.agree(lambda: number) == number
+        time.sleep(0.02 * processes.rank)
+    return torch.tensor(met)
+
+
 def decisions(processes: Processes) -> Mapping[str, str]:
     """What each process hears of a decision, and of one that fails."""
 
@@ -174,11 +185,12 @@ def main(folder: Path, path: Path, data: Path, *overrides: str) -> None:
     """Everything, into `<rank>.pt`; the run into `run`."""
     torch.set_num_threads(1)
     with joined(CPU) as processes:
-        found = {
+        found: dict[str, object] = {
             each.__name__: each(processes)
             for each in (gradient, float_steps, quantized_steps, unfrozen_steps, statistics, decisions)
         }
-        torch.save(found, folder / f"{processes.rank}.pt")
+    found["joined_again"] = joined_again(10)
+    torch.save(found, folder / f"{processes.rank}.pt")
     stopped_and_resumed(folder / "run", path, data, overrides)
 
 

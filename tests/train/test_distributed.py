@@ -36,7 +36,7 @@ def pair(once, phantom_data: Path) -> Path:
     """What two processes found: `0.pt`, `1.pt`, `run`."""
 
     def launch(folder: Path) -> None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         path = shipped.find("recipes", "phantom_tiny").resolve()
         ended = subprocess.run(
             [
@@ -156,6 +156,11 @@ def test_statistics_of_batch_norm_are_the_mean_of_both(both) -> None:
 def test_what_the_first_decides_and_where_it_fails_the_other_hears(both) -> None:
     for found in both:
         assert found["decisions"] == {"heard": "process 0 decided", "failed": "process 0 cannot"}
+
+
+@pytest.mark.slow
+def test_processes_that_parted_meet_again(both) -> None:
+    assert [int(found["joined_again"]) for found in both] == [10, 10]
 
 
 # --- a whole run ---

@@ -112,8 +112,12 @@ def _links(heads: Heads, network: NetworkSpec) -> Iterator[str]:
         yield from _demand(heads, "network.activation_map.source", (maps.source,))
         yield from _demand(heads, "network.activation_map.heads", maps.heads)
         yield from _map_source(heads, network)
-    if network.cbam is not None and not set(network.cbam.levels) & set(network.pooled_levels):
-        yield "network.cbam.levels are not among network.pooled_levels: no classifier would see them"
+    unseen = sorted(set(network.cbam.levels if network.cbam else ()) - set(network.pooled_levels))
+    if unseen:
+        yield (
+            f"network.cbam.levels holds {', '.join(map(str, unseen))}, which network.pooled_levels does not: "
+            "no classifier would see that"
+        )
 
 
 def _map_source(heads: Heads, network: NetworkSpec) -> Iterator[str]:
