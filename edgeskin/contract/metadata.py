@@ -35,10 +35,15 @@ METADATA_SCALE = 1 / STEPS
 UNKNOWN_WORDS = frozenset({"", "unk", "unknown", "na", "n/a", "nan"})
 """How tables write that a value is missing, in any case of letters; None and the number nan say the same."""
 
-_TELLS_THE_DIAGNOSIS = {
-    "biopsed": "it is true for every cancer of PAD-UFES-20, because a biopsy is how a cancer was diagnosed"
+REFUSED = {
+    "biopsed": "it is true for every cancer, because a biopsy is how a cancer was confirmed",
+    "dx_type": "it says how the diagnosis was made; what was only followed up is a nevus",
+    "geometry": "it says how the file was cropped, which differs by diagnosis",
+    "has_mask": "which images have a mask differs by diagnosis",
+    "image_source": "it says where the file was copied from, not what a patient would tell",
+    "mask_source": "it says where the file was copied from, not what a patient would tell",
 }
-"""Fields that are the answer rather than a hint, and why."""
+"""Columns of the known data sets that tell the label by how the data were collected, and why."""
 
 
 def is_unknown(value: Value) -> bool:
@@ -163,8 +168,8 @@ class MetadataSpec(Frozen):
         if len(set(names)) < len(names):
             raise ValueError("two metadata fields have the same name")
         for name in names:
-            if name in _TELLS_THE_DIAGNOSIS:
-                raise ValueError(f"the field {name} may not be given to a network: {_TELLS_THE_DIAGNOSIS[name]}")
+            if name in REFUSED:
+                raise ValueError(f"the field {name} may not be given to a network: {REFUSED[name]}")
         return self
 
     @property

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from edgeskin.contract.metadata import is_unknown
+from edgeskin.contract.metadata import REFUSED, is_unknown
 from edgeskin.data.cases import Case
 from edgeskin.errors import DataError
 
@@ -19,16 +19,6 @@ Fields: TypeAlias = Mapping[str, str | None]
 """Raw values by field; None is unknown."""
 Rates: TypeAlias = Mapping[str, float]
 """By field, the probability that a known value is hidden."""
-
-REFUSED = {
-    "biopsed": "it is true for every cancer, because a biopsy is how a cancer was confirmed",
-    "dx_type": "it says how the diagnosis was made; what was only followed up is a nevus",
-    "geometry": "it says how the file was cropped, which differs by diagnosis",
-    "has_mask": "which images have a mask differs by diagnosis",
-    "image_source": "it says where the file was copied from, not what a patient would tell",
-    "mask_source": "it says where the file was copied from, not what a patient would tell",
-}
-"""Columns that tell the label by how the data were collected."""
 
 
 def fields(case: Case, names: Sequence[str]) -> dict[str, str | None]:

@@ -78,7 +78,7 @@ def plan(recipe: Recipe, places: Places) -> Plan:
     learnt = _part(recipe, train, "train", problems, hide=True)
     chosen = _part(recipe, select, "select", problems, hide=False)
     if problems:
-        raise RecipeError(recipe.name, problems)
+        raise RecipeError(recipe.name, list(dict.fromkeys(problems)))
     return Plan((recipe.data.dataset, *recipe.data.also), learnt, chosen, held_out, notes)
 
 

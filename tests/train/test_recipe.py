@@ -103,6 +103,10 @@ FIELDS = "metadata.fields=[{kind='number', name='age', low=0, high=100}]"
         (["network.cbam.levels=[3]"], "network.cbam.levels holds 3, which network.pooled_levels does not"),
         (["network.fusion.heads=['diagnosis']"], "network.fusion needs fields: write a [metadata] table"),
         ([FIELDS], "metadata is given, but no network.fusion reads it"),
+        (
+            ["metadata.fields=[{kind='choice', name='biopsed', values=['true', 'false']}]"],
+            "the field biopsed may not be given to a network: it is true for every cancer",
+        ),
         (["heads.mask.loss='focal'"], "heads.mask.loss is 'focal'; a mask head learns by bce_dice or bce or dice or"),
         (["heads.mask.rank.margin=0.2"], 'heads.mask.rank is for loss = "dice_rank"'),
         (["heads.mask.hidden=8"], "heads.mask.hidden is for softmax and sigmoid heads"),

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from edgeskin.contract.metadata import MetadataField, MetadataSpec
 from edgeskin.contract.model import Frozen, Probability
@@ -47,6 +47,14 @@ class MetadataChoice(Frozen):
     fields: Annotated[tuple[MetadataField, ...], Field(min_length=1)]
     hide: Fraction = 0.3
     equalise: bool = True
+
+    @model_validator(mode="after")
+    def _fields_are_fit(self) -> "MetadataChoice":
+        try:
+            self.spec()
+        except ValidationError as error:
+            raise ValueError("; ".join(str(item["ctx"]["error"]) for item in error.errors())) from error
+        return self
 
     def spec(self) -> MetadataSpec:
         """The fields as the contract knows them."""
