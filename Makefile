@@ -20,7 +20,7 @@ CORE := .venv-core/.ready-3.10
 # -qq: pip's warnings about indexes are not the reader's business; its errors still show.
 PIP := -m pip --disable-pip-version-check install -qq
 # What a wheel is made of.
-SOURCES := $(shell find edgeskin train/recipes export/profiles export/release benchmarks/gates benchmarks/papers -type f ! -name '*.pyc')
+SOURCES := $(shell find edgeskin train/recipes train/families export/profiles export/release benchmarks/gates benchmarks/papers -type f ! -name '*.pyc')
 
 help:
 	@echo 'make demo    export the shipped network and screen a photo with it'

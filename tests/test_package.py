@@ -69,6 +69,8 @@ def test_the_wheel_carries_the_declarations_and_its_types(tmp_path: Path) -> Non
         f"edgeskin/_shipped/{packed}/{path.relative_to(ROOT / place).as_posix()}"
         for packed, place in {
             "recipes": "train/recipes",
+            "families": "train/families",
+            "papers": "benchmarks/papers",
             "profiles": "export/profiles",
             "release": "export/release",
             "gates": "benchmarks/gates",

@@ -1,7 +1,7 @@
 """Activation maps for people: the map on the photo, the true lesion's outline, many on one sheet."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,7 +17,7 @@ TILE = 192
 OPACITY = 0.55
 """Of the map where it is 1; where it is 0 the photo shows alone."""
 _OUTLINE = (0, 255, 255)
-_CAPTION, _GAP, _TITLE = 36, 8, 34
+_CAPTION, _GAP, _TITLE = 42, 8, 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,25 +56,30 @@ def _outlined(picture: UInt8, mask: npt.NDArray[np.bool_]) -> UInt8:
     return drawn
 
 
-def sheet(title: str, columns: Sequence[str], tiles: Sequence[Tile]) -> bytes:
-    """A JPEG with one row an image: the photo with its outline, then one overlay a map.
+def sheet(title: str, columns: Sequence[str], blocks: Mapping[str, Sequence[Tile]]) -> bytes:
+    """A JPEG with one row an image: the photo with its outline, then one overlay a map; blocks stand side by side.
 
-    columns: what the maps are, in their order.
+    columns: what the maps are, in their order. blocks: by heading; an empty one is left out.
     """
-    across = 1 + len(columns)
-    width, row = across * (TILE + _GAP) + _GAP, TILE + _CAPTION
-    picture = Image.new("RGB", (width, 2 * _TITLE + max(1, len(tiles)) * row), "white")
+    shown = {heading: tiles for heading, tiles in blocks.items() if tiles}
+    block = (1 + len(columns)) * (TILE + _GAP) + 2 * _GAP
+    rows = max((len(tiles) for tiles in shown.values()), default=0)
+    size = (max(1, len(shown)) * block, 3 * _TITLE + max(1, rows) * (TILE + _CAPTION))
+    picture = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(picture)
     draw.text((_GAP, 8), title, "black", ImageFont.load_default(16))
-    for column, words in enumerate(("photo and lesion", *columns)):
-        draw.text((_GAP + column * (TILE + _GAP), _TITLE + 8), words, "black", ImageFont.load_default(13))
-    for index, tile in enumerate(tiles):
-        top = 2 * _TITLE + index * row
-        blank = np.zeros_like(tile.maps[0]) if tile.maps else np.zeros(tile.mask.shape, np.float32)
-        for column, activation in enumerate((blank, *tile.maps)):
-            shown = Image.fromarray(overlay(tile.photo, activation, tile.mask))
-            picture.paste(shown, (_GAP + column * (TILE + _GAP), top))
-        draw.multiline_text((_GAP, top + TILE + 2), tile.caption, "black", ImageFont.load_default(12), spacing=2)
+    for number, (heading, tiles) in enumerate(shown.items()):
+        left = number * block + _GAP
+        draw.text((left, _TITLE + 8), heading, "black", ImageFont.load_default(14))
+        for column, words in enumerate(("photo and lesion", *columns)):
+            draw.text((left + column * (TILE + _GAP), 2 * _TITLE + 8), words, "black", ImageFont.load_default(13))
+        for row, tile in enumerate(tiles):
+            top = 3 * _TITLE + row * (TILE + _CAPTION)
+            blank = np.zeros(tile.mask.shape, np.float32)
+            for column, activation in enumerate((blank, *tile.maps)):
+                overlaid = Image.fromarray(overlay(tile.photo, activation, tile.mask))
+                picture.paste(overlaid, (left + column * (TILE + _GAP), top))
+            draw.multiline_text((left, top + TILE + 2), tile.caption, "black", ImageFont.load_default(12), spacing=2)
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=88)
     return stream.getvalue()

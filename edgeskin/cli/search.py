@@ -30,7 +30,8 @@ def search(
 ) -> None:
     """Search for the best values of a recipe's keys.
 
-    Trials are judged on `select`; val and test play no part. The same command goes on after Ctrl-C, and with a larger N. The best recipe is written to best.toml.
+    Trials are judged on `select`; val and test play no part. The same command goes on after Ctrl-C, and with a larger
+    N. The best recipe is written to best.toml.
 
     Exit codes: 0 a best trial was found, 1 error, 2 usage, 130 interrupted.
     """

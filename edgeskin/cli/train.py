@@ -61,6 +61,8 @@ def train(
         kept = "finished epochs are kept" if (folder / "run.json").is_file() else "no epoch was finished"
         typer.echo(f"{folder}: {kept}. Go on with: {shlex.join(again)}", err=True)
         raise
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of several processes speaks for all
     for phase, best in record.best.items():
         figures = ", ".join(f"{name} {value:.3f}" for name, value in best.metrics.items())
         typer.echo(f"{phase}: best epoch {best.epoch}, select: {figures}")

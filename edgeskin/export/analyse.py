@@ -232,30 +232,37 @@ def _truths(heads: Sequence[HeadSpec], cases: Sequence[Case]) -> dict[str, Truth
 
 
 def _sheet(head: HeadSpec, seen: _Seen, cases: Sequence[Case], record: RunRecord) -> bytes:
-    """The images, as the network saw them, whose lesion Grad-CAM++ found best, then worst; where no lesion is known,
+    """The images, as the network saw them, whose lesion Grad-CAM++ found best, and worst; where no lesion is known,
     the first ones.
     """
-    size = record.recipe.network.size
     scores = seen.scores["grad_cam_pp"]
     ranked = sorted(
         (index for index, one in enumerate(scores) if one is not None), key=lambda index: -_iou(scores[index])
-    ) or list(range(len(cases)))
-    picked = ranked[:SHOWN] + ranked[max(SHOWN, len(ranked) - SHOWN) :]
-    tiles = []
-    for index in picked:
-        case = cases[index]
-        photo, _ = network_input(read_image(case), size, record.recipe.preprocessing)
-        judged = {kind: of[index] for kind, of in seen.scores.items()}
-        ious = [f"{WORDS[kind]} IoU {one.iou:.2f}" for kind, one in judged.items() if one is not None]
-        tiles.append(
-            Tile(
-                photo=np.ascontiguousarray(photo.transpose(1, 2, 0)),
-                maps=tuple(enlarged(of[index], size) for of in seen.maps.values()),
-                mask=np.zeros((size, size), bool) if case.mask is None else square_mask(read_mask(case), size),
-                caption=f"{case.image_id}: {seen.answers[index]}\n{', '.join(ious) or 'no mask'}",
-            )
-        )
-    return sheet(f"{head.name}: best and worst by IoU", [WORDS[kind] for kind in seen.maps], tiles)
+    )
+    blocks: dict[str, Sequence[int]] = {
+        "best by IoU": ranked[:SHOWN],
+        "worst by IoU": ranked[max(SHOWN, len(ranked) - SHOWN) :],
+    }
+    if not ranked:
+        blocks = {"the first images": range(min(len(cases), 2 * SHOWN))}
+    return sheet(
+        f"{head.name}: where it looks",
+        [WORDS[kind] for kind in seen.maps],
+        {heading: [_tile(seen, index, cases[index], record) for index in chosen] for heading, chosen in blocks.items()},
+    )
+
+
+def _tile(seen: _Seen, index: int, case: Case, record: RunRecord) -> Tile:
+    size = record.recipe.network.size
+    photo, _ = network_input(read_image(case), size, record.recipe.preprocessing)
+    judged = {kind: of[index] for kind, of in seen.scores.items()}
+    ious = [f"{WORDS[kind]} IoU {one.iou:.2f}" for kind, one in judged.items() if one is not None]
+    return Tile(
+        photo=np.ascontiguousarray(photo.transpose(1, 2, 0)),
+        maps=tuple(enlarged(of[index], size) for of in seen.maps.values()),
+        mask=np.zeros((size, size), bool) if case.mask is None else square_mask(read_mask(case), size),
+        caption=f"{case.image_id}: {seen.answers[index]}\n{', '.join(ious) or 'no mask'}",
+    )
 
 
 def _iou(one: Localisation | None) -> float:

@@ -5,18 +5,19 @@ from torch.nn import functional
 
 
 class MaskHead(nn.Module):
-    """One lesion logit a pixel: (N, C, S/stride, S/stride) -> (N, 1, S, S)."""
+    """One lesion logit a pixel: `logits`, (N, C, S/stride, S/stride) -> (N, 1, S/stride, S/stride), then enlarged.
+
+    The two are apart because a mask that attends to features is read before it is enlarged.
+    """
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
         self.logits = nn.Conv2d(channels, 1, 1)
         self.stride = stride
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits at the input's size."""
-        return functional.interpolate(
-            self.logits(features), scale_factor=float(self.stride), mode="bilinear", align_corners=False
-        )
+    def forward(self, logits: Tensor) -> Tensor:
+        """What `logits` gave, at the input's size: -> (N, 1, S, S)."""
+        return functional.interpolate(logits, scale_factor=float(self.stride), mode="bilinear", align_corners=False)
 
 
 class ClassifyHead(nn.Module):

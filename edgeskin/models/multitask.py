@@ -100,15 +100,18 @@ class MultiTask(nn.Module):
             features[name] = classifier.features(features[name])
             logits[name] = classifier(features[name])
         for name, head in self.heads.items():
-            if isinstance(head, MaskHead):
+            if isinstance(head, MaskHead) and name not in logits:
                 assert decoded is not None
-                logits[name] = head(self._finest(decoded, features))
+                logits[name] = head(head.logits(self._finest(decoded, features)))
         taps = {"features": maps[-1], "imputed": imputed}
         answers = [*(logits[name] for name in self.order), *(taps[name] for name in self.taps)]
         return tuple(answer for answer in answers if answer is not None)
 
     def _evidence(self, maps: Sequence[Tensor], decoded: Decoded | None, logits: dict[str, Tensor]) -> Evidence:
-        """What classifiers pool from; a head whose map others read answers here already."""
+        """What classifiers pool from; a head whose map or mask others read answers here already.
+
+        Under joint reverse learning the mask that attends is another one than the answer.
+        """
         levels = self.pooling.refine(maps)
         activation_map = None
         gates: dict[int, Tensor] = {}
@@ -116,7 +119,12 @@ class MultiTask(nn.Module):
             if isinstance(head, MapHead):
                 activation_map, logits[name] = head(levels[5])
             elif isinstance(head, MaskHead) and self.mask_gate is not None and decoded is not None:
-                gates = self.mask_gate(head.logits(decoded.levels[-1]), self.pooling.strides())
+                attending = head.logits(decoded.levels[-1])
+                gates = self.mask_gate(attending, self.pooling.strides())
+                if self.reverse is None:
+                    # From the same tensor: a second, equal convolution would be observed at a scale of its own, and the
+                    # exporter, which joins equal ones, would quantize the one that is left at both.
+                    logits[name] = head(attending)
         attended = {stride: decoded.at(stride) for stride in self.pooling.decoder} if decoded is not None else {}
         return Evidence(levels, activation_map, gates, attended)
 

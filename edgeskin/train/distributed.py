@@ -1,6 +1,6 @@
 """Training in several processes, one a device, which together compute what one process would.
 
-    torchrun --nproc-per-node 2 --no-python edgeskin train RECIPE --data DIR
+    torchrun --nproc-per-node 2 --no-python -- edgeskin train RECIPE --data DIR      # -- or it takes --run for its own
 
 Every process holds the whole network and takes its share of each global batch, in the order and with the pixels that
 one process would see. A loss is the mean over all cases of the global batch that carry the label, wherever they are, so

@@ -31,9 +31,22 @@ def test_the_lesion_is_outlined_not_filled() -> None:
     assert shown[20, 20].tolist() == [100, 100, 100]
 
 
-def test_a_sheet_has_a_row_an_image_and_a_column_a_map() -> None:
+def test_a_sheet_has_a_row_an_image_a_column_a_map_and_its_blocks_side_by_side() -> None:
     tile = Tile(GREY, (np.zeros((TILE, TILE), np.float32),) * 2, NOWHERE, "one\ntwo")
-    one, three = (Image.open(io.BytesIO(sheet("title", ("a", "b"), [tile] * rows))) for rows in (1, 3))
+
+    def drawn(*rows: int) -> Image.Image:
+        blocks = {f"block {number}": [tile] * count for number, count in enumerate(rows)}
+        return Image.open(io.BytesIO(sheet("title", ("a", "b"), blocks)))
+
+    one, two, three = drawn(1), drawn(2), drawn(3)
     assert one.width == three.width > 3 * TILE
-    assert three.height - one.height == 2 * (one.height - 68)
-    assert Image.open(io.BytesIO(sheet("nothing", ("a", "b"), []))).width == one.width
+    assert three.height - two.height == two.height - one.height >= TILE
+    beside = drawn(3, 1)
+    assert beside.size == (2 * one.width, three.height)
+    assert drawn(3, 0).size == three.size
+    assert drawn().width == one.width
+    # The second block's only photo stands beside the first of the first block, the rest of it is white.
+    pixels = np.asarray(beside.convert("L"), int)
+    top = int(np.argmax((abs(pixels[:, : one.width] - 100) < 8).sum(axis=1) > 2 * TILE))
+    assert abs(pixels[top + 5, one.width + 20] - 100) < 8
+    assert pixels[-TILE:, one.width + 20].min() > 247

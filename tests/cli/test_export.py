@@ -167,6 +167,28 @@ def test_evaluate_shows_figures_and_refuses_test_a_second_time(edgeskin, graph: 
     assert (told["split"], told["n"]) == ("select+val", 18)
 
 
+def test_evaluate_averages_several_networks_into_a_file(
+    edgeskin, graph: Path, phantom_data: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(graph, tmp_path / "other"))
+    card = json.loads((other / "model.json").read_text())
+    card["heads"][2]["threshold"] = 0.3
+    (other / "model.json").write_text(json.dumps(card))
+    words = ("evaluate", graph, other, "--data", phantom_data, "--split", "val")
+    out = tmp_path / "average.json"
+    done = edgeskin(*words)
+    assert done.code == 2
+    assert "--out: say where the average is written" in done.err
+    assert edgeskin("evaluate", graph, "--data", phantom_data, "--split", "val", "--out", out).code == 2
+    done = edgeskin(*words, "--out", out)
+    assert done.code == 0
+    assert "the average of 2 networks, which no single artifact computes" in done.out
+    assert all(f"Evidence: {folder}/evidence.json" in done.err for folder in (graph, other))
+    assert json.loads(out.read_text())["thresholds"]["melanoma"] == pytest.approx(0.4)
+    told = json.loads(edgeskin(*words, "--out", out, "--json", "--quiet").out)
+    assert told["accuracy"] == json.loads(out.read_text())["accuracy"]
+
+
 def test_evaluate_finds_the_data_below_edgeskin_data(
     edgeskin, graph: Path, phantom_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

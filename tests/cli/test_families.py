@@ -24,12 +24,23 @@ def test_a_family_is_shown_without_training(edgeskin, family: Path, tmp_path: Pa
     assert (table["family"], table["lines"][0]["note"]) == ("pairs", "not run")
 
 
+def test_a_shipped_family_is_found_by_name(edgeskin, tmp_path: Path) -> None:
+    done = edgeskin("ablate", "mtl", "--show", "--runs", tmp_path)
+    assert done.code == 0
+    # papers/joint_reverse_mtl_2024.txt, table 3: MTL3 has a DSC of 89.37.
+    assert "| MTL3, paper | ISIC 2016 test |  | 0.894 |" in done.out
+    assert done.out.count("not run") == 5
+    done = edgeskin("ablate", "mlt", "--show")
+    assert done.code == 1
+    assert "none of the shipped families has that name" in done.err
+    assert "Did you mean mtl?" in done.err
+
+
 def test_mistakes_of_a_family_are_errors_without_a_traceback(edgeskin, family: Path, tmp_path: Path) -> None:
     family.write_text(FAMILY.replace("base", "bass"))
     done = edgeskin("ablate", family, "--show")
     assert done.code == 1
-    assert f"error: {family}: base is missing" in done.err
-    assert "bass is not a known key; did you mean base?" in done.err
+    assert f"error: {family}: bass is not a known key; did you mean base?" in done.err
     assert edgeskin("ablate", tmp_path / "none.toml", "--show").code == 1
 
 

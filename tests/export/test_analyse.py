@@ -1,6 +1,7 @@
 """A run's float network is looked at on phantom photos; its weights are random, which is enough to count and draw."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from PIL import Image
 
 from edgeskin import shipped
 from edgeskin.benchmarks.localisation import score
-from edgeskin.data.cases import read_cases, read_mask
+from edgeskin.data.cases import data_list_sha256, read_cases, read_mask
+from edgeskin.data.sets import open_set
 from edgeskin.errors import DataError, EdgeskinError, RunError
 from edgeskin.export.analyse import Analysis, analyse, enlarged, square_mask
 from edgeskin.models.cam import explain
@@ -38,6 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, phantom_data: Path) -> Path:
             dataset="generic",
             train_ids=tuple(ids[12:]),
             select_ids=tuple(ids[:12]),
+            held_out_ids=tuple(ids[20:27]),
             versions={},
             device="cpu",
             threads=1,
@@ -95,13 +98,47 @@ def test_pictures_are_written_for_every_head_that_has_them(analysed: tuple[Analy
         ]
     )
     wide, narrow = (Image.open(out / f"{name}-maps.jpg") for name in ("diagnosis", "melanoma"))
-    assert wide.height == narrow.height  # eight images each
+    assert wide.height == narrow.height  # four images each in a block
     assert wide.width > narrow.width  # two kinds of map against one
 
 
 def test_select_is_what_the_run_held_out(run: Path, phantom_data: Path, tmp_path: Path) -> None:
     found = analyse(run, phantom_data, "select", tmp_path, heads=("melanoma",))
     assert (found.n, list(found.heads)) == (12, ["melanoma"])
+
+
+def test_a_fold_is_what_a_cross_validation_held_out(run: Path, phantom_data: Path, tmp_path: Path) -> None:
+    found = analyse(run, phantom_data, "fold", tmp_path / "out", heads=("melanoma",))
+    ids = sorted(case.image_id for case in read_cases(phantom_data).split("train"))
+    assert (found.n, found.data_list_sha256) == (7, data_list_sha256(ids[20:27]))
+    bare = shutil.copytree(run, tmp_path / "bare")
+    write_run(bare, read_run(bare).model_copy(update={"held_out_ids": ()}))
+    with pytest.raises(DataError, match="phantom_tiny: kept no images as fold"):
+        analyse(bare, phantom_data, "fold", tmp_path / "none")
+
+
+def test_a_set_without_an_official_split_has_the_one_that_training_drew(
+    run: Path, phantom_data: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(phantom_data, tmp_path / "ham10000"))
+    rows = (phantom_data / "labels.csv").read_text().splitlines()
+    header = rows[0].split(",")
+    split = header.index("split")
+    lines = [",".join(["lesion_id", "dx_type", *(name for name in header if name != "split")])]
+    for number, row in enumerate(rows[1:]):
+        cells = row.split(",")
+        lines.append(",".join([f"lesion{number // 2}", "histo", *(c for i, c in enumerate(cells) if i != split)]))
+    (data / "labels.csv").write_text("\n".join(lines) + "\n")
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    record = read_run(copy)
+    choice = record.recipe.data.model_copy(update={"dataset": "ham10000"})
+    write_run(copy, record.model_copy(update={"recipe": record.recipe.model_copy(update={"data": choice})}))
+    found = analyse(copy, data, "val", tmp_path / "out", heads=("melanoma",))
+    drawn = open_set(data, "ham10000").split("val")
+    assert found.data_list_sha256 == data_list_sha256(case.image_id for case in drawn)
+    assert any("no official split" in caution for caution in found.cautions)
+    with pytest.raises(DataError, match="has the layout of generic, the recipe is for ham10000"):
+        analyse(copy, phantom_data, "val", tmp_path / "out")
 
 
 def test_t_sne_is_a_second_picture(run: Path, phantom_data: Path, tmp_path: Path) -> None:

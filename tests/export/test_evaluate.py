@@ -9,7 +9,8 @@ import pytest
 
 from edgeskin import shipped
 from edgeskin.benchmarks import accuracy, evidence
-from edgeskin.data.cases import data_list_sha256, read_cases
+from edgeskin.data.cases import data_list_sha256, read_cases, read_mask
+from edgeskin.data.symmetry import ASYMMETRIC, mask_asymmetry
 from edgeskin.errors import DataError, EdgeskinError, GraphError
 from edgeskin.export import evaluate
 from edgeskin.graph.folder import Graph
@@ -150,3 +151,32 @@ def test_a_column_that_the_table_lacks_is_one_caution(told_graph: Graph, phantom
 def test_metadata_asked_of_a_network_that_takes_none_is_refused(graph: Graph, phantom_data: Path) -> None:
     with pytest.raises(EdgeskinError, match="small takes no metadata"):
         evaluate.evaluate(graph, phantom_data, "val", metadata="real")
+
+
+# --- heads whose truth stands elsewhere ---
+
+
+def test_a_head_is_measured_by_the_column_and_the_words_of_its_spec(graph: Graph, phantom_data: Path) -> None:
+    plain = evaluate.evaluate(graph, phantom_data, "val")
+    mask, diagnosis, melanoma = graph.card.heads
+    told = melanoma.model_copy(update={"column": "diagnosis", "values": {"yes": ("melanoma",)}})
+    card = graph.card.model_copy(update={"heads": (mask, diagnosis, told)})
+    card.write(graph.folder / "model.json")
+    translated = evaluate.evaluate(Graph.open(graph.folder), phantom_data, "val")
+    assert translated.metrics == plain.metrics  # phantoms are melanoma by both columns
+
+
+def test_a_head_that_learnt_from_outlines_is_measured_on_outlines(graph: Graph, phantom_data: Path) -> None:
+    mask, diagnosis, melanoma = graph.card.heads
+    outline = melanoma.model_copy(
+        update={"column": "mask_symmetry", "values": {"no": ("symmetric",), "yes": ("asymmetric",)}}
+    )
+    card = graph.card.model_copy(update={"heads": (mask, diagnosis, outline)})
+    card.write(graph.folder / "model.json")
+    report = evaluate.evaluate(Graph.open(graph.folder), phantom_data, "val")
+    assert report.metrics["melanoma_ece"].n == 9
+    cases = read_cases(phantom_data).split("val")
+    shown = evaluate.with_outlines(card.heads, cases)
+    words = ["asymmetric" if mask_asymmetry(read_mask(case)) >= ASYMMETRIC else "symmetric" for case in cases]
+    assert [case.labels["mask_symmetry"] for case in shown] == words
+    assert evaluate.with_outlines(graph.card.heads, cases) == cases

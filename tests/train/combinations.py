@@ -1,7 +1,7 @@
 """Which networks the shared suite builds: encoders, heads, and the links between them, in every pair that can be."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, product
 

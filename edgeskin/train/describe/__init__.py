@@ -84,8 +84,6 @@ def _parts(plans: Sequence[Plan], costs: Sequence[PartCost], answers: set[str]) 
             multiply_adds[plan.again] += second
             if plan.again == "joint reverse" and "mask gate" not in multiply_adds:
                 dropped[plan.name] = second  # only the gate reads the first run
-            elif plan.again == "mask gate" and "joint reverse" not in multiply_adds:
-                dropped[plan.again] = second  # the gate and the head read the same map, and the exporter sees it
     exported = _read_by(plans, answers)
     return tuple(
         Part(

@@ -149,7 +149,7 @@ class Planner:
             yield Plan("joint reverse", "decoder", what, (before, *levels, f"head {reverse.head}"), (network.reverse,))
             finest = "joint reverse"
         if self.mask is not None:
-            again = None if network.mask_gate is None else "mask gate"
+            again = None if network.mask_gate is None or reverse is None else "mask gate"
             yield Plan(
                 f"head {self.mask}",
                 "head",

@@ -1,0 +1,306 @@
+"""The shared suite: every network of the cover learns, quantizes, keeps the contract, and answers alike in every form.
+
+`make test-all` adds each encoder under each head set with each link by itself. A mask of a network that has seen four
+pictures lies at its threshold, so masks are compared by the mean difference of their probabilities alone; all else by
+the whole rule of equivalence.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from combinations import BATCH, SIZE, Combination, cover, each_by_itself, pairs
+from torch import Tensor, nn
+from torchao.quantization.pt2e import qat_utils
+
+from edgeskin.benchmarks import numerics
+from edgeskin.benchmarks.measurements import NumericsHop
+from edgeskin.contract.metadata import MetadataSpec
+from edgeskin.contract.model import ModelCard, Provenance
+from edgeskin.export.quantize import convert, snap_biases
+from edgeskin.export.trace import trace
+from edgeskin.graph import lint
+from edgeskin.graph.folder import Graph
+from edgeskin.graph.ir import Network
+from edgeskin.graph.read import read
+from edgeskin.graph.write import write_onnx
+from edgeskin.targets.base import Artifact
+from edgeskin.targets.onnx import OnnxTarget, reference_session
+from edgeskin.train import qat
+from edgeskin.train.loader import Batch
+from edgeskin.train.networks import build_network, materialise, prepared_network
+from edgeskin.train.objective import objective_for
+from edgeskin.train.phase import Trainer
+from edgeskin.train.recipe import Phase, Recipe
+
+FLOAT_STEPS, QAT_STEPS, FROZEN_STEPS = 12, 4, 2
+SHOWN = 16
+Answers = dict[str, npt.NDArray[np.float32]]
+
+IN_COVER = set(cover())
+COMBINATIONS = [
+    *cover(),
+    *(
+        pytest.param(each, marks=pytest.mark.product)
+        for each in each_by_itself()
+        if each.is_possible() and each not in IN_COVER
+    ),
+]
+
+
+def batch(recipe: Recipe, count: int, seed: int) -> Batch:
+    """Random colours with noise, a square lesion each, any labels; every second age is hidden from the network."""
+    random = torch.Generator().manual_seed(seed)
+    colour, noise = torch.rand(count, 3, 1, 1, generator=random), torch.rand(count, 3, SIZE, SIZE, generator=random)
+    image = (255 * (0.7 * colour + 0.3 * noise) - 128).round() / 128
+    mask = torch.zeros(count, 1, SIZE, SIZE)
+    for square, (top, left) in zip(mask, torch.randint(4, 36, (count, 2), generator=random).tolist(), strict=True):
+        square[:, top : top + 24, left : left + 24] = 1
+    labels = {
+        head.name: torch.randint(0, max(2, len(head.labels)), (count,), generator=random)
+        for head in recipe.head_specs()
+        if head.kind != "mask"
+    }
+    fields = () if recipe.metadata is None else clinical(recipe.metadata.spec(), count, random)
+    return Batch(image, mask, torch.ones(count), labels, *fields)
+
+
+def clinical(spec: MetadataSpec, count: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Metadata as it is given, as it is, and which of its slots were hidden."""
+    ages = torch.randint(0, 100, (count,), generator=random).tolist()
+    told = [{"age": age, "sex": ("female", "male")[age % 2]} for age in ages]
+    given = [{**values, "age": values["age"] if index % 2 else None} for index, values in enumerate(told)]
+    complete, metadata = (torch.from_numpy(np.stack([spec.encode(row) for row in rows])) for rows in (told, given))
+    hidden = torch.zeros_like(complete)
+    hidden[::2, 0] = 1
+    return metadata, complete, hidden
+
+
+def settle(network: nn.Module, *inputs: Tensor) -> None:
+    """Let batch norm take this batch's statistics for its own; a dozen steps of its running average are too few."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for momentum in (1.0, 0.1):
+        for norm in norms:
+            norm.momentum = momentum
+        if momentum == 1:
+            with torch.no_grad():
+                network(*inputs)
+
+
+class Carried:
+    """One network on its way from random weights to the uint8 twin, as far as somebody asks."""
+
+    def __init__(self, combination: Combination, folder: Path) -> None:
+        self.combination, self.folder, self.recipe = combination, folder, combination.recipe()
+        self.heads = self.recipe.head_specs()
+        self.metadata = None if self.recipe.metadata is None else self.recipe.metadata.spec()
+        self.width = None if self.metadata is None else self.metadata.width
+        self.taught, self.others = batch(self.recipe, BATCH, 1), batch(self.recipe, SHOWN, 2)
+        self.shown = tuple(torch.cat(each) for each in zip(self.taught.inputs, self.others.inputs, strict=True))
+
+    def train(self, module: nn.Module, phase: Phase, steps: int) -> list[float]:
+        """The loss before each step on one and the same batch."""
+        weights = {head.name: torch.ones(max(2, len(head.labels))) for head in self.heads}
+        objective = objective_for(self.recipe, self.heads, weights, phase, module)
+        losses: list[float] = []
+        Trainer(module, phase, steps, torch.device("cpu")).run_epoch(
+            iter([self.taught] * steps),
+            objective,
+            (1,),
+            lambda figures: losses.append(sum(figures.values())),
+            mixed_precision=False,
+        )
+        return losses
+
+    @cached_property
+    def learnt(self) -> tuple[nn.Module, list[float]]:
+        network = build_network(self.recipe).train()
+        losses = self.train(network, self.recipe.float_phase, FLOAT_STEPS)
+        settle(network, *self.taught.inputs)
+        return network.eval(), losses
+
+    @cached_property
+    def fp32(self) -> Network:
+        return trace(self.learnt[0], self.heads, SIZE, self.width)
+
+    @cached_property
+    def quantization_aware(self) -> tuple[torch.fx.GraphModule, list[float]]:
+        prepared = prepared_network(self.recipe, copy.deepcopy(self.learnt[0].state_dict()))
+        losses = self.train(prepared, self.recipe.qat, QAT_STEPS)
+        qat.freeze_observers(prepared)
+        qat.freeze_batch_norm(prepared)
+        losses += self.train(prepared, self.recipe.qat, FROZEN_STEPS)
+        qat.to_evaluation(prepared)
+        materialise(prepared, self.recipe)
+        return prepared, losses
+
+    @cached_property
+    def converted(self) -> nn.Module:
+        converted = convert(self.quantization_aware[0])
+        snap_biases(converted)
+        return converted
+
+    @cached_property
+    def int8(self) -> Network:
+        return trace(self.converted, self.heads, SIZE, self.width)
+
+    @cached_property
+    def graph(self) -> Graph:
+        write_onnx(self.fp32, self.folder / "fp32.onnx")
+        write_onnx(self.int8, self.folder / "int8.onnx")
+        nothing = Provenance(
+            recipe="every", recipe_sha256="0" * 64, data=(), data_list_sha256="0" * 64, seed=1, edgeskin_version="0"
+        )
+        ModelCard(
+            name="every",
+            version="0",
+            size=SIZE,
+            heads=self.heads,
+            metadata=self.metadata,
+            float_tail=tuple(node.name for node in lint.float_tail(self.int8)),
+            intended_use="Tests only.",
+            licence="Apache-2.0",
+            provenance=nothing,
+        ).write(self.folder / "model.json")
+        return Graph.open(self.folder)
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        folder = self.folder / "onnx"
+        folder.mkdir(exist_ok=True)
+        return OnnxTarget().build(self.graph, "int8", folder)
+
+    @cached_property
+    def bytes(self) -> tuple[npt.NDArray[np.uint8 | np.float32], ...]:
+        image, *metadata = self.shown
+        return (image * 128 + 128).to(torch.uint8).numpy(), *(each.numpy() for each in metadata)
+
+    @cached_property
+    def plain(self) -> Answers:
+        return dict(reference_session(self.graph.int8).run(*self.bytes))
+
+    @cached_property
+    def optimised(self) -> Answers:
+        return dict(OnnxTarget().open(self.artifact).run(*self.bytes))
+
+    def in_torch(self, network: nn.Module) -> Answers:
+        with torch.no_grad():
+            logits: Sequence[Tensor] = network(*self.shown)
+        return {
+            head.name: (torch.softmax(values, 1) if head.kind == "softmax" else torch.sigmoid(values)).numpy()
+            for head, values in zip(self.heads, logits, strict=False)  # behind them is what only training wants
+        }
+
+    def hops(self, one: Answers, other: Answers) -> tuple[NumericsHop, ...]:
+        card = self.graph.card
+        gaps = numerics.engine_gaps(self.optimised, self.plain, card)
+        return numerics.compare("one → other", one, other, card, engine_gap=gaps)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _patterns_are_traced_once() -> Iterator[None]:
+    """torchao traces the same hundred patterns of batch norm for each network anew, ten seconds of every conversion."""
+    traced: dict[object, torch.fx.GraphModule] = {}
+    make = qat_utils._get_aten_graph_module_for_pattern
+
+    def once(pattern: nn.Module, example: tuple[Tensor, ...], *flags: bool, **given: Tensor) -> torch.fx.GraphModule:
+        closure = tuple(cell.cell_contents for cell in pattern.fn.__closure__)
+        key = (pattern.fn.__qualname__, closure, tuple(each.shape for each in example), flags, tuple(given))
+        if key not in traced:
+            traced[key] = make(pattern, example, *flags, **given)
+        return copy.deepcopy(traced[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qat_utils, "_get_aten_graph_module_for_pattern", once)
+        yield
+
+
+@pytest.fixture(scope="module", params=COMBINATIONS, ids=str)
+def carried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Carried:
+    return Carried(request.param, tmp_path_factory.mktemp("every"))
+
+
+# --- which networks ---
+
+
+def test_forty_networks_hold_every_pair_of_encoder_heads_and_links() -> None:
+    assert len(cover()) <= 40
+    assert all(each.is_possible() for each in cover())
+    demanded = {pair for each in each_by_itself() if each.is_possible() for pair in pairs(each)}
+    assert demanded <= {pair for each in cover() for pair in pairs(each)}
+
+
+def test_every_network_that_is_possible_is_a_recipe_without_a_mistake() -> None:
+    possible = [each for each in each_by_itself() if each.is_possible()]
+    # By hand: nine encoders with their activations; links of the seven head sets in the order of combinations.HEADS:
+    # none, CBAM, two fusions and super-resolution for one classifier, with a map for several; two; all ten.
+    assert len(possible) == 9 * (5 + 6 + 5 + 5 + 6 + 2 + 10)
+    for each in (*possible, *cover()):
+        assert each.recipe().problems() == [], each
+
+
+# --- what each of them does ---
+
+
+@pytest.mark.slow
+def test_steps_lower_the_loss_on_a_fixed_batch(carried: Carried) -> None:
+    _, losses = carried.learnt
+    assert len(losses) == FLOAT_STEPS
+    assert losses[-1] < 0.95 * losses[0]
+
+
+@pytest.mark.slow
+def test_every_parameter_learns(carried: Carried) -> None:
+    links = carried.combination.links
+    idle = {name for name, each in carried.learnt[0].named_parameters() if each.grad is None or not each.grad.any()}
+    if links.reverse and links.attention is None:
+        # Nobody reads the first run of the levels that run again; their convolutions learn in the second.
+        idle -= {name for name in idle if name.startswith("decoder.mixes.") and ".norm." in name}
+    assert idle == set()
+
+
+@pytest.mark.slow
+def test_quantization_aware_training_goes_on_where_float_training_ended(carried: Carried) -> None:
+    before, after = carried.learnt[1], carried.quantization_aware[1]
+    assert len(after) == QAT_STEPS + FROZEN_STEPS
+    assert max(after) < before[0]
+
+
+@pytest.mark.slow
+def test_both_files_keep_the_contract(carried: Carried) -> None:
+    assert lint.lint_float(carried.fp32) == ()
+    assert lint.lint(carried.int8) == ()
+    assert read(carried.graph.int8) == carried.int8, "what is written is what was judged"
+
+
+@pytest.mark.slow
+def test_onnxruntime_computes_what_the_float_network_computes(carried: Carried) -> None:
+    found, expected = reference_session(carried.graph.fp32).run(*carried.bytes), carried.in_torch(carried.learnt[0])
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_onnxruntime_computes_what_the_converted_network_computes(carried: Carried) -> None:
+    for hop in carried.hops(carried.in_torch(carried.converted), carried.plain):
+        assert hop.mean_abs <= numerics.EQUIVALENCE.mean_abs_limit(hop.engine_gap), hop
+        assert hop.labels_equal is not False, hop
+        # Equality of constants would show nothing: pictures must differ far more than the two forms do.
+        assert hop.mean_abs < 0.2 * carried.plain[hop.tensor].std(axis=0).mean(), hop
+
+
+@pytest.mark.slow
+def test_the_uint8_twin_holds_the_same_network_and_answers_alike(carried: Carried) -> None:
+    target = OnnxTarget()
+    assert target.read(carried.artifact) == carried.int8
+    twin = target.open(carried.artifact, plain=True).run(*carried.bytes)
+    for name, values in carried.plain.items():
+        np.testing.assert_allclose(twin[name], values, atol=1e-6, err_msg=name)
+    for hop in carried.hops(carried.plain, carried.optimised):
+        assert hop.mean_abs <= numerics.EQUIVALENCE.widest_mean_abs, hop
+        assert hop.labels_equal is not False, hop
