@@ -138,12 +138,18 @@ def _attempt(trial: Trial, bench: Bench, work: Callable[[], Done]) -> Done | Non
         _row(trial).model_copy(update={"failed": "interrupted; run it again to go on"}).write(trial.folder)
         raise
     except EdgeskinError as error:
-        failed = str(error).splitlines()[0]
+        failed = _in_one_line(error)
     except (RuntimeError, MemoryError) as error:  # torch's own: out of memory, an operator that is not there
-        failed = f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
+        failed = f"{type(error).__name__}: {_in_one_line(error)}"
     bench.say(f"{trial.name}: failed: {failed}")
     _row(trial).model_copy(update={"failed": failed}).write(trial.folder)
     return None
+
+
+def _in_one_line(error: Exception) -> str:
+    """A message's first sentence; a headline that ends with a colon says nothing without what follows."""
+    lines = str(error).splitlines() or ["no message"]
+    return " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
 
 
 def _row(trial: Trial) -> Row:
@@ -184,7 +190,7 @@ def _measure(trial: Trial, run: Path, wanted: _Wanted, bench: Bench, split: str)
         graph = journey.find_graph(run, bench.say)
     except (GraphError, RunError) as error:
         bench.say(f"{trial.name}: cannot be exported, so it is measured in torch")
-        return _measured_in_torch(trial, run, wanted, str(error).splitlines()[0])
+        return _measured_in_torch(trial, run, wanted, _in_one_line(error))
     if split == FOLD:  # no split of the data set, so it is no evidence of the Graph
         with evaluate.opened(graph) as (fp32, int8):
             return wanted.measured(

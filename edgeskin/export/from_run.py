@@ -193,7 +193,7 @@ def _card(record: RunRecord, source: str) -> ModelCard:
         provenance=Provenance(
             recipe=recipe.name,
             recipe_sha256=record.recipe_sha256,
-            data=(record.dataset,),
+            data=tuple(record.dataset.split("+")),
             data_list_sha256=data_list_sha256(record.train_ids),
             select_ids=record.select_ids,
             seed=recipe.seed,

@@ -66,7 +66,10 @@ def plan(recipe: Recipe, places: Places) -> Plan:
     if SYMMETRY in columns:
         candidates, voted = hold_out_voted(candidates, seed=SPLIT_SEED)
         notes = (*notes, f"{len(voted)} training cases with a vote on symmetry are held out to measure it")
-    stratify = next((head.truth_column for head in recipe.head_specs() if head.kind == "softmax"), None)
+    by_kind = sorted(
+        (head for head in recipe.head_specs() if head.kind != "mask"), key=lambda head: head.kind != "softmax"
+    )
+    stratify = next((head.truth_column for head in by_kind), None)
     held_out: tuple[Case, ...] = ()
     if recipe.data.folds is not None:
         parts = folds(candidates, recipe.data.folds, seed=recipe.seed, stratify=stratify)

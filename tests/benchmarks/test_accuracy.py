@@ -59,7 +59,7 @@ def data(tmp_path: Path) -> Cases:
     """Twelve photos of 64 × 64 whose centre square is the lesion, with a speck beside it that clean-up removes."""
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
-    rows = ["image_id,split,diagnosis,melanoma,geometry"]
+    rows = ["image_id,split,diagnosis,melanoma,shape"]
     for i in range(N):
         kind = i % 3
         pixels = np.zeros((64, 64, 3), np.uint8)
@@ -81,7 +81,7 @@ def data(tmp_path: Path) -> Cases:
 LAYOUT = DatasetLayout(
     name="pixels",
     split_column="split",
-    subsets=(Subset("crop", "geometry", "crop"),),
+    subsets=(Subset("crop", "shape", "crop"),),
     cautions=("squares are not skin",),
 )
 
@@ -226,7 +226,7 @@ def test_an_unreadable_photo_stops_the_measurement_and_is_named(card, data):
 
 # --- with metadata ---
 
-FIELDS = MetadataSpec(fields=(ChoiceField(name="geometry", values=("crop", "square")),))
+FIELDS = MetadataSpec(fields=(ChoiceField(name="shape", values=("crop", "square")),))
 
 
 class ToldSession(PixelSession):
@@ -254,9 +254,9 @@ def test_every_case_is_told_its_own_fields_or_nothing(card, data, given):
 
 
 def test_a_cell_that_no_field_knows_stops_the_measurement_before_it_begins(card, data):
-    fields = MetadataSpec(fields=(ChoiceField(name="geometry", values=("crop", "squashed")),))
+    fields = MetadataSpec(fields=(ChoiceField(name="shape", values=("crop", "squashed")),))
     session = ToldSession()
-    with pytest.raises(DataError, match=r"6 problems.*\n.*p06: geometry is 'square'; did you mean 'squashed'"):
+    with pytest.raises(DataError, match=r"6 problems.*\n.*p06: shape is 'square'; did you mean 'squashed'"):
         predict(session, card.model_copy(update={"metadata": fields}), data.cases, metadata="real")
     assert session.told == []
 

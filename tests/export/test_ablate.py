@@ -15,7 +15,7 @@ from edgeskin.benchmarks.ablation import Row
 from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.benchmarks.measurements import AccuracyReport, MetricFigure
 from edgeskin.data.cases import Case, data_list_sha256, read_cases
-from edgeskin.errors import EdgeskinError, RunError
+from edgeskin.errors import ContractError, EdgeskinError, RunError
 from edgeskin.export import ablate, average, evaluate, journey
 from edgeskin.export import family as families
 from edgeskin.export.ablate import Bench
@@ -128,6 +128,7 @@ def test_every_member_is_trained_once_and_its_row_is_kept(
     ("trouble", "words"),
     [
         (RunError("the loss is nan\nsecond line"), "the loss is nan"),
+        (ContractError("breaks the contract:\n  relu6: no scale\n  more"), "breaks the contract: relu6: no scale"),
         (RuntimeError("CUDA out of memory. Tried"), "RuntimeError: CUDA out of memory. Tried"),
         (MemoryError(), "MemoryError: no message"),
     ],

@@ -1,6 +1,6 @@
 """Which networks the shared suite builds: encoders, heads, and the links between them, in every pair that can be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, product
@@ -208,4 +208,15 @@ def cover() -> tuple[Combination, ...]:
         best = max(range(len(sets)), key=lambda index: (sets[index] & missing).bit_count())
         chosen.append(candidates[best])
         missing &= ~sets[best]
+    return tuple(chosen)
+
+
+def first_of_their_kind(rows: Iterable[Combination]) -> tuple[Combination, ...]:
+    """Those that show a feature which none before them shows."""
+    seen: set[tuple[str, object]] = set()
+    chosen = []
+    for each in rows:
+        if not seen.issuperset(each.features()):
+            seen.update(each.features())
+            chosen.append(each)
     return tuple(chosen)

@@ -1,0 +1,75 @@
+"""benchmarks/training_memory.py on small pictures, and how it judges what it measures."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks/training_memory.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("training_memory", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["training_memory"] = module  # where its dataclasses look for their types
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["training_memory"]
+
+
+@pytest.mark.parametrize("phase", ["float", "qat"])
+def test_both_phases_take_a_step_with_clinical_fields(script: ModuleType, phase: str) -> None:
+    # On random pictures nothing is known but that the loss is that of a network that guesses: far below ten.
+    assert 0 < script.take_steps(script.chosen("pad_ufes_20_fused", size=32, batch=2), phase) < 10
+
+
+def test_all_recipes_are_compared_at_one_size_and_batch(script: ModuleType) -> None:
+    chosen = script.chosen("phantom_tiny")
+    assert (chosen.network.size, chosen.float_phase.batch, chosen.qat.batch) == (224, 16, 16)
+
+
+@pytest.mark.parametrize(("peak_mib", "code"), [(6144.0, 0), (6144.5, 1), (None, 1)])
+def test_more_than_six_gib_or_no_figure_is_a_failure(
+    script: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    peak_mib: float | None,
+    code: int,
+) -> None:
+    def pretended(names: Sequence[str]) -> Iterator[object]:
+        for name in names:
+            yield script.Figure(name, "float", 400.0, 500.0)
+            yield script.Figure(name, "qat", 400.0, peak_mib)
+
+    monkeypatch.setattr(script, "measured", pretended)
+    assert script.main(["phantom_tiny", "--json", str(tmp_path / "memory.json")]) == code
+    table = capsys.readouterr().out.splitlines()
+    assert table[2] == "| phantom_tiny | float | 0.39 | 0.49 | yes |"
+    assert len(table) == 4
+    assert json.loads((tmp_path / "memory.json").read_text())["figures"][1] == {
+        "recipe": "phantom_tiny",
+        "phase": "qat",
+        "imported_mib": 400.0,
+        "peak_mib": peak_mib,
+    }
+
+
+def test_every_phase_is_measured_in_a_fresh_process(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "measure", process_of)
+    monkeypatch.setattr(sys.modules["training_memory"], "PHASES", ("float", "qat"))
+    own = {figure for figure in script.measured(["one", "two"])}
+    assert len(own) == 4
+
+
+def process_of(*_: str) -> int:
+    import os
+
+    return os.getpid()
