@@ -1,4 +1,4 @@
-"""What re-weights features: CBAM, the mask over what classifiers pool, and the E-layer that a class-activation map enters.
+"""What re-weights features: CBAM, the mask over what classifiers pool, the E-layer that a class-activation map enters.
 
 Every gate is a hard sigmoid: no device needs a table or an exponential for it, and its scale is fixed at 1/128.
 """

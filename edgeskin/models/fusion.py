@@ -3,6 +3,7 @@
 Source: papers/metadata_superresolution_pad_ufes_2024.txt, sections 2 to 2.3.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -44,7 +45,7 @@ class MetadataEncoder(nn.Module):
     def __init__(self, inputs: int, widths: Sequence[int]) -> None:
         super().__init__()
         sizes = (inputs, *widths)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
 
     def forward(self, metadata: Tensor) -> Tensor:
         """Encode."""

@@ -1,4 +1,4 @@
-"""The network as data: encoder, decoder, and the links between them and the heads. It is a recipe's `[network]` table."""
+"""The network as data, a recipe's `[network]` table: encoder, decoder, and the links between them and the heads."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal

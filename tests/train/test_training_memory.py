@@ -60,16 +60,3 @@ def test_more_than_six_gib_or_no_figure_is_a_failure(
         "imported_mib": 400.0,
         "peak_mib": peak_mib,
     }
-
-
-def test_every_phase_is_measured_in_a_fresh_process(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script, "measure", process_of)
-    monkeypatch.setattr(sys.modules["training_memory"], "PHASES", ("float", "qat"))
-    own = {figure for figure in script.measured(["one", "two"])}
-    assert len(own) == 4
-
-
-def process_of(*_: str) -> int:
-    import os
-
-    return os.getpid()

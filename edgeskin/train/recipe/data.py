@@ -15,9 +15,9 @@ class DataChoice(Frozen):
     dataset: the layout the data folder must have. also: further data sets, whose folders stand beside it under their
     names; each head learns from the cases that carry its label. exclude: a file of image ids, beside the recipe, that
     are left out. select: cases carved from the training split to choose epochs and thresholds, stratified by the first
-    softmax head, or without one by the first sigmoid head. reports: data sets whose test cases, by id and by near-duplicate, are removed beside those of the
-    data sets trained on. folds: of a stratified, grouped cross-validation over the training split; `fold` (from 0) is
-    held out.
+    softmax head, or without one by the first sigmoid head. reports: data sets whose test cases, by id and by
+    near-duplicate, are removed beside those of the data sets trained on. folds: of a stratified, grouped
+    cross-validation over the training split; `fold` (from 0) is held out.
     """
 
     dataset: str
