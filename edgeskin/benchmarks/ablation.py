@@ -24,7 +24,7 @@ class Measured(Frozen):
     """One trained recipe on one split.
 
     n, data_list_sha256: images measured on, and the hash of their ids. trained_on_sha256: of the ids that training was
-    given, `select` among them. figures: metric -> its value on the float and on the quantized network, None where it is
+    given, `select` among them. sources: of the files it began from, by what they are. figures: metric -> its value on the float and on the quantized network, None where it is
     undefined. not_exported: why the network cannot be exported; then the fake-quantized one stands for int8.
     """
 
@@ -32,6 +32,7 @@ class Measured(Frozen):
     n: int
     data_list_sha256: str
     trained_on_sha256: str
+    sources: dict[str, str] = Field(default_factory=dict)
     figures: dict[str, dict[Network, float | None]]
     cautions: tuple[str, ...] = ()
     not_exported: str | None = None

@@ -169,7 +169,7 @@ def measure(
             if head.kind == "sigmoid":
                 figures |= _sigmoid_figures(answers, layout, cases)
                 continue
-            if not confusions and in_int8.masked.any():
+            if head is _diagnosis(card, layout) and in_int8.masked.any():
                 figures["mean_performance"] = _mean_performance(answers, in_float, in_int8, counts)
             figures |= _softmax_figures(answers)
             confusions[head.name] = answers.confusion()
@@ -302,6 +302,12 @@ def _softmax_figures(answers: _Answers) -> Figures:
 
 def _of(metric: Callable[[Floats], Floats], matrix: Statistic) -> Statistic:
     return lambda counts: metric(matrix(counts))
+
+
+def _diagnosis(card: ModelCard, layout: DatasetLayout) -> HeadSpec | None:
+    """The head that `mean_performance` is about: of what the data set is divided by, else the first softmax head."""
+    heads = [head for head in card.heads if head.kind == "softmax"]
+    return next((head for head in heads if head.truth_column == layout.stratify), heads[0] if heads else None)
 
 
 def _mean_performance(diagnosis: _Answers, in_float: Predictions, in_int8: Predictions, counts: Counts) -> MetricFigure:

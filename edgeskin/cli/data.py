@@ -20,6 +20,13 @@ def check(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Holds labels.csv, images/ and masks/, or a publisher's download.")
     ],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What a recipe calls the data set, where DIR holds more than one: isic2016 in isic2017.",
+        ),
+    ] = None,
     write_exclude: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the ids to leave out, for a recipe's `exclude`.")
     ] = None,
@@ -36,7 +43,7 @@ def check(
 
     words = Console(stderr=True, soft_wrap=True, highlight=False)
     with terminal.progress(quiet) as progress:
-        report = data_check.check(folder, progress)
+        report = data_check.check(folder, progress, dataset=dataset)
     if json:
         typer.echo(report.model_dump_json(indent=2))
     elif quiet:

@@ -35,7 +35,9 @@ METADATA_SCALE = 1 / STEPS
 UNKNOWN_WORDS = frozenset({"", "unk", "unknown", "na", "n/a", "nan"})
 """How tables write that a value is missing, in any case of letters; None and the number nan say the same."""
 
+_ANSWERS = ("diagnosis", "melanoma", "seborrheic_keratosis", "isic2016_malignant", "isic2019_class")
 REFUSED = {
+    **dict.fromkeys(_ANSWERS, "it is what the network is asked"),
     "biopsed": "it is true for every cancer, because a biopsy is how a cancer was confirmed",
     "dx_type": "it says how the diagnosis was made; what was only followed up is a nevus",
     "geometry": "it says how the file was cropped, which differs by diagnosis",

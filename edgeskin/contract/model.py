@@ -67,6 +67,28 @@ class HeadSpec(Frozen):
             raise ValueError(f"head {self.name}: a {self.kind} head needs a threshold")
         return self
 
+    @model_validator(mode="after")
+    def _values_decide(self) -> "HeadSpec":
+        classes = self.labels if self.kind == "softmax" else ("no", "yes")
+        values = self.values or {}
+        for label in values:
+            if label not in (*classes, ""):
+                raise ValueError(
+                    f"head {self.name}: values.{label} is no label of it; write {', '.join(classes)}, or '' for words "
+                    "that say nothing"
+                )
+        # A softmax head's label without words of its own stands in the column under its own name.
+        own = {label: (label,) for label in classes if self.kind == "softmax" and label not in values}
+        label_of: dict[str, str] = {}
+        for label, words in (values | own).items() if values else ():
+            for word in words:
+                if label_of.setdefault(word, label) != label:
+                    raise ValueError(
+                        f"head {self.name}: values has the word {word!r} under both {label_of[word]!r} and {label!r}; "
+                        "leave it under one of them"
+                    )
+        return self
+
 
 class MaskCleanup(Frozen):
     """How a lesion mask is tidied at the photo's own size: threshold, close, largest component, fill holes.

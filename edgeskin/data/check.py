@@ -12,6 +12,7 @@ from edgeskin import __version__, files
 from edgeskin.contract.image import read_photo
 from edgeskin.contract.model import Frozen
 from edgeskin.data.cases import Case, Cases, read_mask
+from edgeskin.data.datasets import VIEWS
 from edgeskin.data.duplicates import DuplicatePair, Print, Progress, exact_duplicates, near_duplicates, thumbnail
 from edgeskin.data.sets import open_set
 from edgeskin.errors import DataError, PhotoError
@@ -67,12 +68,12 @@ class _Finding:
     colourless: bool = False
 
 
-def check(folder: Path, progress: Progress | None = None) -> CheckReport:
+def check(folder: Path, progress: Progress | None = None, *, dataset: str | None = None) -> CheckReport:
     """Read every image and mask of a data folder and compare the splits; a data set without one is given one.
 
-    Raises: DataError where the tables themselves cannot be used (see `read_cases`).
+    dataset: as in `open_set`. Raises: DataError where the tables themselves cannot be used (see `open_set`).
     """
-    cases = open_set(folder)
+    cases = open_set(folder, dataset)
     findings = _inspect_all(cases.cases, progress)
     prints = [finding.print for finding in findings if finding.print is not None]
     exact = exact_duplicates(prints)
@@ -124,9 +125,10 @@ def write_exclude(path: Path, report: CheckReport) -> frozenset[str]:
             reasons.setdefault(loser, []).append(twin)
         else:
             kept.append(f"# kept: {lower} {loser} is {twin}")
+    view = f" --dataset {report.dataset}" if report.dataset in VIEWS else ""
     header = [
         "# Image ids left out: each is the same photograph as the image named behind it (correlation in brackets).",
-        f"# Made with edgeskin {__version__}: edgeskin data check {report.folder} --write-exclude {path.name}",
+        f"# Made with edgeskin {__version__}: edgeskin data check {report.folder}{view} --write-exclude {path.name}",
         "# Train gives way to extra, val and test; extra, which may serve on either side, gives way to val and test.",
         "# Pairs of val and test are kept: the official evaluation sets stay whole, and neither is trained on.",
     ]

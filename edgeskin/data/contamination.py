@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import TypeAlias
@@ -52,6 +53,27 @@ def contaminated(
     counts = Counter(words for words in reasons if words is not None)
     kept = tuple(case for case, words in zip(train, reasons, strict=True) if words is None)
     return kept, tuple(f"{count} training cases left out: each {words}" for words, count in sorted(counts.items()))
+
+
+def grouped(cases: Sequence[Case], pairs: Iterable[Pair]) -> tuple[Case, ...]:
+    """The cases, those of one photograph as one group, together with the groups they were in.
+
+    So no fold and no `select` divides them. A group is named after the first of its cases.
+    """
+    inside = {case.image_id: case for case in cases}
+    links: list[Pair] = [pair for pair in pairs if set(pair) <= set(inside)]
+    first_of: dict[str, str] = {}
+    for case in cases:
+        if case.group is not None:
+            links.append((first_of.setdefault(case.group, case.image_id), case.image_id))
+    joined: dict[str, str] = {}
+    for image_id in inside:
+        if image_id not in joined:
+            joined.update(dict.fromkeys(_copies({image_id}, links), image_id))
+    sizes = Counter(joined[image_id] for image_id in inside)
+    return tuple(
+        case if sizes[joined[case.image_id]] == 1 else replace(case, group=joined[case.image_id]) for case in cases
+    )
 
 
 def known_pairs(folders: Iterable[Path]) -> tuple[Pair, ...]:

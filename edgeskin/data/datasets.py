@@ -152,6 +152,12 @@ _SIGNATURES = (
 )
 
 
+def stratified_by(name: str) -> str | None:
+    """The column whose shares a known data set's drawn splits keep; None for any other data set."""
+    known = (*(layout for _, layout in _SIGNATURES), ISIC2016)
+    return next((layout.stratify for layout in known if layout.name == name), None)
+
+
 def detect(header: Collection[str]) -> DatasetLayout:
     """The layout that a labels.csv with these columns has. A `split` column added to a known data set is used."""
     known = next((layout for signature, layout in _SIGNATURES if signature <= set(header)), None)

@@ -31,7 +31,7 @@ def open_set(folder: Path, dataset: str | None = None, exclude: frozenset[str] =
     if dataset is not None and cases.layout.name != dataset:
         raise DataError(
             f"{folder}: has the layout of {cases.layout.name}, the recipe is for {dataset}. "
-            "Give the recipe's data folder with --data"
+            f"Give the folder that {dataset} stands in"
         )
     if cases.layout.split_column is None and cases.layout.group_column is not None:
         present = cases.layout.stratify if cases.layout.stratify in cases.columns else None

@@ -6,6 +6,8 @@ with an outline says nothing about colour or texture.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -56,16 +58,24 @@ def _outside_when_folded(mask: Mask, centred: Float64, centroid: Float64, axis: 
 def with_mask_symmetry(cases: Sequence[Case]) -> tuple[Case, ...]:
     """The cases with the column `mask_symmetry`: symmetric or asymmetric by outline, empty without a mask.
 
-    Raises: DataError where a mask is unreadable.
+    Each mask is measured once a process, and again when its file has changed. Raises: DataError where a mask is
+    unreadable.
     """
 
     def one(case: Case) -> Case:
         if case.mask is None:
             return case.noting(MASK_SYMMETRY, "")
-        return case.noting(MASK_SYMMETRY, WORDS[mask_asymmetry(read_mask(case)) >= ASYMMETRIC])
+        changed_ns = case.mask.stat().st_mtime_ns if case.mask.exists() else 0  # read_mask says what is wrong with it
+        return case.noting(MASK_SYMMETRY, _outline(replace(case, split="", group=None, labels={}), changed_ns))
 
     with ThreadPoolExecutor() as pool:
         return tuple(pool.map(one, cases))
+
+
+@cache
+def _outline(case: Case, _changed_ns: int) -> str:
+    """The word for a case's mask; when its file was written is a part of the key."""
+    return WORDS[mask_asymmetry(read_mask(case)) >= ASYMMETRIC]
 
 
 def hold_out_voted(cases: Sequence[Case], *, seed: int) -> tuple[tuple[Case, ...], tuple[Case, ...]]:

@@ -47,10 +47,11 @@ class Bench:
 
 @dataclass(frozen=True, eq=False)
 class _Wanted:
-    """What a row must be about, by the data folder as it is now: the images trained on, and those measured on."""
+    """What a row must be about, by the folders as they are now: images and files trained on, images measured on."""
 
     folder: Cases
     trained_on_sha256: str
+    sources: dict[str, str]
     cases: tuple[Case, ...]
 
     @property
@@ -60,8 +61,9 @@ class _Wanted:
     def holds(self, row: Row | None, split: str) -> bool:
         """Whether a row has the figures."""
         known = None if row is None else row.splits.get(split)
-        return known is not None and (known.trained_on_sha256, known.data_list_sha256) == (
+        return known is not None and (known.trained_on_sha256, known.sources, known.data_list_sha256) == (
             self.trained_on_sha256,
+            self.sources,
             self.data_list_sha256,
         )
 
@@ -72,6 +74,7 @@ class _Wanted:
             n=report.n,
             data_list_sha256=report.data_list_sha256,
             trained_on_sha256=self.trained_on_sha256,
+            sources=self.sources,
             figures={name: {"float": one.float, "int8": one.int8} for name, one in report.metrics.items()},
             cautions=report.cautions,
         )
@@ -90,7 +93,8 @@ def show(path: Path, runs: Path, split: str | None = None) -> Table:
 def ablate(path: Path, runs: Path, bench: Bench) -> Table:
     """Train and measure every member that has no row yet, and give the table.
 
-    A row counts while the data folder gives its recipe the same images to train on and to measure on. The folds of a
+    A row counts while the data folder gives its recipe the same images to train on and to measure on, and the teacher
+    and the weights to start from are the same files. The folds of a
     member are averaged too where no fold trains: on val and test.
     A member that fails becomes a row that says so, and the others go on; the next call tries it again, from its last
     finished epoch.
@@ -164,6 +168,7 @@ def _keep(trial: Trial, split: str, measured: Measured) -> None:
 def _wanted(trial: Trial, bench: Bench, split: str) -> _Wanted:
     """Raises: RecipeError, DataError where recipe, data and split do not fit."""
     from edgeskin.train.plan import Places, plan
+    from edgeskin.train.provenance import sources
 
     planned = plan(trial.recipe, Places(trial.source, bench.data, trial.folder / RUN, bench.weights))
     if split == FOLD and not planned.held_out:
@@ -171,7 +176,8 @@ def _wanted(trial: Trial, bench: Bench, split: str) -> _Wanted:
     folder = open_set(bench.data, trial.recipe.data.dataset)
     select = [case.image_id for case in planned.select.cases]
     cases = planned.held_out if split == FOLD else evaluate.chosen(folder, split, select, trial.name)
-    return _Wanted(folder, data_list_sha256([*select, *(case.image_id for case in planned.train.cases)]), cases)
+    trained_on = data_list_sha256([*select, *(case.image_id for case in planned.train.cases)])
+    return _Wanted(folder, trained_on, sources(trial.recipe, bench.weights), cases)
 
 
 def _train(trial: Trial, bench: Bench) -> Path:
@@ -227,6 +233,7 @@ def _measured_in_torch(trial: Trial, run: Path, wanted: _Wanted, reason: str) ->
         n=len(cases),
         data_list_sha256=wanted.data_list_sha256,
         trained_on_sha256=wanted.trained_on_sha256,
+        sources=wanted.sources,
         figures={
             metric: {network: None if math.isnan(value) else value for network, value in values.items()}
             for metric, values in measure(run, cases).items()

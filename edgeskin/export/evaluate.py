@@ -178,7 +178,8 @@ def _of_one(folder: Cases, name: str, select_ids: Sequence[str], whose: str) -> 
     if not held_out or len(found) != len(held_out):
         raise DataError(
             f"{folder.folder}: holds {len(found)} of the {len(held_out)} images that {whose} kept as {SELECT}. "
-            "Give the data set it was trained on, or another --split"
+            "Give the data set it was trained on; where those were several, no one folder holds its "
+            f"{SELECT}: give another --split"
         )
     return found
 

@@ -15,8 +15,12 @@ from edgeskin.models.pooling import Evidence, Pooling
 from edgeskin.models.spec import HeadLayout, NetworkSpec
 from edgeskin.models.super_resolution import SuperResolution
 
-Tap: TypeAlias = Literal["features", "imputed"]
-"""What training reads beside the logits: the encoder's last map, the imputation network's prediction."""
+Tap: TypeAlias = Literal["features", "imputed", "first_mask"]
+"""What training reads beside the logits: the encoder's last map; the imputation network's prediction; where classifiers
+attend to the mask of the decoder's first run and a second run gives the answer, the logits of that first mask."""
+
+FIRST_MASK = "mask.first"
+"""No head can have a name with a dot."""
 
 
 class MultiTask(nn.Module):
@@ -65,6 +69,8 @@ class MultiTask(nn.Module):
             self.taps += ("features",)
         if self.fusion is not None and self.fusion.imputation is not None:
             self.taps += ("imputed",)
+        if self.reverse is not None and self.mask_gate is not None:
+            self.taps += ("first_mask",)
 
     def _attended(self, spec: NetworkSpec) -> dict[int, int]:
         """Channels by stride of the decoder levels that mask attention lets classifiers pool."""
@@ -103,14 +109,14 @@ class MultiTask(nn.Module):
             if isinstance(head, MaskHead) and name not in logits:
                 assert decoded is not None
                 logits[name] = head(head.logits(self._finest(decoded, features)))
-        taps = {"features": maps[-1], "imputed": imputed}
+        taps = {"features": maps[-1], "imputed": imputed, "first_mask": logits.get(FIRST_MASK)}
         answers = [*(logits[name] for name in self.order), *(taps[name] for name in self.taps)]
         return tuple(answer for answer in answers if answer is not None)
 
     def _evidence(self, maps: Sequence[Tensor], decoded: Decoded | None, logits: dict[str, Tensor]) -> Evidence:
         """What classifiers pool from; a head whose map or mask others read answers here already.
 
-        Under joint reverse learning the mask that attends is another one than the answer.
+        Under joint reverse learning the mask that attends is another one than the answer, and is taught beside it.
         """
         levels = self.pooling.refine(maps)
         activation_map = None
@@ -121,7 +127,9 @@ class MultiTask(nn.Module):
             elif isinstance(head, MaskHead) and self.mask_gate is not None and decoded is not None:
                 attending = head.logits(decoded.levels[-1])
                 gates = self.mask_gate(attending, self.pooling.strides())
-                if self.reverse is None:
+                if self.reverse is not None:
+                    logits[FIRST_MASK] = head(attending)
+                else:
                     # From the same tensor: a second, equal convolution would be observed at a scale of its own, and the
                     # exporter, which joins equal ones, would quantize the one that is left at both.
                     logits[name] = head(attending)

@@ -23,18 +23,12 @@ def augment(
     """Draw one view of an image and of its mask.
 
     Shapes: image [h, w, 3], mask [h, w] (0 or 1) -> image [size, size, 3], mask [size, size]. Geometry is one affine
-    map, so image and mask move together; outside the photo both are mirrored, or the image is mid-grey and the mask 0.
+    map, so image and mask move together. Outside the photo both are mirrored; or the image is exactly mid-grey with a
+    sharp edge, whatever its colours become, as the letterbox's bars are, and the mask 0.
     """
     matrix = _geometry(image.shape[1], image.shape[0], settings, size, random)
     bars = random.random() < settings.bars
-    view = cv2.warpAffine(
-        image,
-        matrix,
-        (size, size),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT if bars else cv2.BORDER_REFLECT_101,
-        borderValue=(PAD, PAD, PAD),
-    )
+    view = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     lesion = cv2.warpAffine(
         mask,
         matrix,
@@ -44,7 +38,10 @@ def augment(
     )
     if random.random() < settings.blur:
         view = cv2.GaussianBlur(view, (0, 0), random.uniform(0.4, 1.2))
-    return np.asarray(cv2.transform(view, _colour(settings, random)), np.uint8), np.asarray(lesion, np.uint8)
+    view = np.asarray(cv2.transform(view, _colour(settings, random)), np.uint8)
+    if bars:
+        view[cv2.warpAffine(np.ones_like(mask), matrix, (size, size), flags=cv2.INTER_NEAREST) == 0] = PAD
+    return view, np.asarray(lesion, np.uint8)
 
 
 def _geometry(

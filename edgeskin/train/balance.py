@@ -15,12 +15,17 @@ from torch import Tensor, nn
 from edgeskin.train.recipe.learning import Balance
 
 
-def balanced_weights(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float32]:
+def balanced_weights(
+    labels: npt.NDArray[np.int64], classes: int, showings: npt.NDArray[np.float64] | None = None
+) -> npt.NDArray[np.float32]:
     """N / (classes · n_c) for each class c; missing labels (−1) do not count.
 
-    Shapes: labels (N,) -> (classes,). Every class must occur. Source: papers/unet_multitask_thesis.txt, class weights.
+    showings: how often each case is shown and therefore counts, once if left out; what sampling has balanced is not
+    balanced again. Shapes: labels, showings (N,) -> (classes,). Every class must occur. Source:
+    papers/unet_multitask_thesis.txt, class weights.
     """
-    counts = np.bincount(labels[labels >= 0], minlength=classes)
+    known = labels >= 0
+    counts = np.bincount(labels[known], None if showings is None else showings[known], classes)
     assert counts.min() > 0, "an empty class is refused where the labels are read"
     return np.asarray(counts.sum() / (classes * counts), np.float32)
 

@@ -61,9 +61,11 @@ class ClinicalFields:
 
 
 def clinical_fields(
-    cases: Sequence[Case], spec: MetadataSpec, probability: float, classes: Sequence[str] | None
+    cases: Sequence[Case], spec: MetadataSpec, probability: float, classes: Sequence[str | None] | None
 ) -> ClinicalFields:
-    """The fields of cases; `classes`, one word a case, are given where every class is to miss each field equally often.
+    """The fields of cases; `classes`, one a case, are given where every class is to miss each field equally often.
+
+    A case of no class is hidden by `probability` alone.
 
     Raises: DataError with every cell that no field knows, or where a class never knows a field.
     """
@@ -75,6 +77,7 @@ def clinical_fields(
         records.append({name: None if is_unknown(value) else str(value) for name, value in known.items()})
     rates: tuple[Rates, ...] = ({},) * len(cases)
     if classes is not None:
-        of_class = hiding_rates(records, classes)
-        rates = tuple(of_class[word] for word in classes)
+        labelled = [(record, word) for record, word in zip(records, classes, strict=True) if word is not None]
+        of_class = hiding_rates([record for record, _ in labelled], [word for _, word in labelled])
+        rates = tuple({} if word is None else of_class[word] for word in classes)
     return ClinicalFields(spec, complete, tuple(records), rates, probability)

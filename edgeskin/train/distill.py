@@ -1,5 +1,6 @@
 """A larger float network as teacher: its answers to the very views that the student is shown."""
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgeskin.contract.model import HeadSpec
-from edgeskin.errors import RecipeError
-from edgeskin.train.checkpoint import read_run
+from edgeskin.errors import RunError
+from edgeskin.train.checkpoint import RunRecord, read_run
 from edgeskin.train.loader import Batch
 from edgeskin.train.networks import float_network
 from edgeskin.train.recipe import Recipe
@@ -61,42 +62,80 @@ class Teacher:
 
 
 def teacher_for(recipe: Recipe, device: torch.device) -> Teacher | None:
-    """The teacher that a recipe names, None where it names none.
+    """The teacher that a recipe names and in which `problems` found nothing wrong; None where it names none.
 
-    Raises: RunError where its run cannot be read or has no float epoch, RecipeError with every head it lacks.
+    Raises: RunError where its run cannot be read or has no float epoch.
     """
     chosen = recipe.distill
     if chosen is None:
         return None
     run = Path(chosen.run)
     record = read_run(run)
-    problems = lacking(recipe, record.recipe, chosen.run)
-    if problems:
-        raise RecipeError(recipe.name, problems)
     network = float_network(run, record).to(device).requires_grad_(requires_grad=False)
     order = tuple(head.name for head in record.recipe.head_specs())
     return Teacher(network, order, chosen.weight, chosen.temperature, record.recipe.metadata is not None)
 
 
+def problems(recipe: Recipe, forbidden: Collection[str], select: Collection[str] = ()) -> list[str]:
+    """A sentence for everything that keeps the run that a recipe names from being its teacher.
+
+    forbidden: ids of images that the teacher may have seen in no way, because figures are reported on them. select:
+    of those that choose the student; they may have chosen the teacher too, as they choose the float network that the
+    quantized one starts from, but it must not have learnt from them.
+    """
+    if recipe.distill is None:
+        return []
+    run = Path(recipe.distill.run)
+    if not (run / "run.json").is_file():
+        return [
+            f"distill.run: there is no run at {run}. Give the folder of a trained teacher; as with --run, a relative "
+            f"path counts from the working directory, {Path.cwd()}"
+        ]
+    try:
+        record = read_run(run)
+    except RunError as error:
+        return [f"distill.run: {error}"]
+    found = lacking(recipe, record.recipe, str(run))
+    if "float" not in record.best:
+        found.append(
+            f"distill.run: {run} has no finished float epoch. Go on with: edgeskin train … --run {run} --resume"
+        )
+    return [*found, *_seen(record, run, set(forbidden), set(select))]
+
+
+def _seen(teacher: RunRecord, run: Path, forbidden: set[str], select: set[str]) -> Iterator[str]:
+    for verb, ids, kept in (
+        ("trained", teacher.train_ids, forbidden | select),
+        ("chosen", teacher.select_ids, forbidden),
+    ):
+        shared = sorted(kept.intersection(ids))
+        if shared:
+            yield (
+                f"distill.run: {run} was {verb} on {len(shared)} images that this recipe keeps for select, a held-out "
+                f"fold, or reported figures, {shared[0]} among them. Train the teacher with the seed and the [data] of "
+                "this recipe"
+            )
+
+
 def lacking(student: Recipe, teacher: Recipe, run: str) -> list[str]:
     """A sentence for everything that keeps one recipe's network from teaching another's."""
     theirs = {head.name: head for head in teacher.head_specs()}
-    problems = []
+    found = []
     for head in student.head_specs():
-        found = theirs.get(head.name)
-        if found is None:
+        their = theirs.get(head.name)
+        if their is None:
             has = ", ".join(theirs)
-            problems.append(f"distill.run: {run} has no head {head.name}; it has {has}. Choose another run")
-        elif (found.kind, found.labels) != (head.kind, head.labels):
-            problems.append(
-                f"distill.run: the head {head.name} of {run} is a {found.kind} head of {', '.join(found.labels)}; "
+            found.append(f"distill.run: {run} has no head {head.name}; it has {has}. Choose another run")
+        elif (their.kind, their.labels) != (head.kind, head.labels):
+            found.append(
+                f"distill.run: the head {head.name} of {run} is a {their.kind} head of {', '.join(their.labels)}; "
                 f"here it is a {head.kind} head of {', '.join(head.labels)}"
             )
     if teacher.metadata is not None:
         fields = None if student.metadata is None else student.metadata.fields
         if fields != teacher.metadata.fields:
-            problems.append(f"distill.run: {run} reads clinical fields; give this recipe the same [metadata] fields")
+            found.append(f"distill.run: {run} reads clinical fields; give this recipe the same [metadata] fields")
     for name in ("preprocessing", "second_pass"):
         if getattr(teacher, name) != getattr(student, name):
-            problems.append(f"distill.run: {run} was trained with another {name}, but is shown what this recipe shows")
-    return problems
+            found.append(f"distill.run: {run} was trained with another {name}, but is shown what this recipe shows")
+    return found

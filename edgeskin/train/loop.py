@@ -1,10 +1,8 @@
 """Training a recipe: the float phase, then the quantization-aware phase from its best epoch, then the thresholds."""
 
 import itertools
-import platform
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from importlib import metadata
 from typing import TypeAlias
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from edgeskin.contract.model import HeadSpec
+from edgeskin.data.labels import Truth
 from edgeskin.errors import RunError
 from edgeskin.models.start import start_encoder
 from edgeskin.train import score
@@ -26,8 +25,9 @@ from edgeskin.train.networks import build_network, materialise, prepared_network
 from edgeskin.train.objective import objective_for
 from edgeskin.train.phase import Losses, Trainer
 from edgeskin.train.plan import Places, Plan, plan
+from edgeskin.train.provenance import changed_source, note_changes, sources, versions
 from edgeskin.train.recipe import Phase, Recipe
-from edgeskin.train.sampling import Order, epoch_order
+from edgeskin.train.sampling import Order, Showings, epoch_order, showings
 
 __all__ = ["OnEpoch", "Places", "train"]
 
@@ -92,6 +92,7 @@ def _device(word: str | None) -> torch.device:
 def _open_run(recipe: Recipe, places: Places, planned: Plan, processes: Processes, resume: bool) -> RunRecord:
     identity = recipe.sha256()
     train_ids = tuple(sorted(case.image_id for case in planned.train.cases))
+    began_from = sources(recipe, places.weights)
     record = read_run(places.run) if (places.run / "run.json").exists() else None
     # A start that failed before its first epoch leaves nothing to lose: it may be begun again, with another recipe too.
     if record is not None and (resume or record.state is not None):
@@ -105,7 +106,10 @@ def _open_run(recipe: Recipe, places: Places, planned: Plan, processes: Processe
             raise RunError(
                 f"{places.run}: was trained on other images than {places.data} now gives. Choose another --run"
             )
-        return _note_changes(record, processes)
+        other = changed_source(record.sources, began_from)
+        if other is not None:
+            raise RunError(f"{places.run}: {other} is not the one that the run began with. Choose another --run")
+        return note_changes(record, processes)
     if resume:
         raise RunError(f"{places.run}: there is no run to resume. Leave out --resume to start one")
     record = RunRecord(
@@ -115,36 +119,14 @@ def _open_run(recipe: Recipe, places: Places, planned: Plan, processes: Processe
         train_ids=train_ids,
         select_ids=tuple(sorted(case.image_id for case in planned.select.cases)),
         held_out_ids=tuple(sorted(case.image_id for case in planned.held_out)),
-        versions=_versions(),
+        versions=versions(),
+        sources=began_from,
         device=processes.device.type,
         threads=torch.get_num_threads(),
         processes=processes.count,
     )
     write_run(places.run, record)
     return record
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "torchao", "numpy", "opencv-python-headless")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
-
-
-def _machine(device: str, threads: int, processes: int) -> dict[str, str]:
-    return {"device": device, "threads": str(threads), "processes": str(processes)}
-
-
-def _note_changes(record: RunRecord, processes: Processes) -> RunRecord:
-    """The record with a sentence for everything that decides the arithmetic and is not what it was at the start."""
-    then = {**record.versions, **_machine(record.device, record.threads, record.processes)}
-    now = {**_versions(), **_machine(processes.device.type, torch.get_num_threads(), processes.count)}
-    epoch = (
-        "before the first epoch" if record.state is None else f"after {record.state.phase} epoch {record.state.epoch}"
-    )
-    changes = tuple(
-        f"{epoch}: {name} {now[name]} instead of {then[name]}" for name in now if now[name] != then.get(name)
-    )
-    new = tuple(change for change in changes if change not in record.changes)
-    return record.model_copy(update={"changes": (*record.changes, *new)})
 
 
 class _Session:
@@ -180,7 +162,7 @@ class _Session:
         classes = max(2, len(head.labels))
         if self.recipe.heads[head.name].class_weights == "none":
             return torch.ones(classes)
-        return torch.from_numpy(balanced_weights(samples.labels[head.name], classes))
+        return torch.from_numpy(balanced_weights(samples.labels[head.name], classes, self._showings()))
 
     def float_phase(self) -> None:
         """Train in float, from ImageNet or at random."""
@@ -222,8 +204,10 @@ class _Session:
         balance = balance_for(self.recipe.balance, objective.tasks, masks)
         trainer = Trainer(module, phase, steps, self.device, balance, self.processes)
         self.processes.equalise(module)
-        if self.record.state is not None and self.record.state.phase == name:
-            trainer.restore(self._stored(self.record.state))
+        if self.record.state is not None:
+            tensors = self._stored(self.record.state)
+            go_on = trainer.restore if self.record.state.phase == name else trainer.inherit
+            go_on(tensors)
         while not trainer.finished:
             epoch = trainer.epoch
             seed = (self.recipe.seed, SEED_OF[name], epoch)
@@ -248,11 +232,17 @@ class _Session:
                 self.on_epoch(name, trainer.epoch, value)
 
     def _order(self, seed: Sequence[int]) -> Order:
+        return epoch_order(*self._sampled(), self.recipe.sampling, seed)
+
+    def _showings(self) -> Showings:
+        return showings(*self._sampled(), self.recipe.sampling)
+
+    def _sampled(self) -> tuple[Truth, Sequence[str]]:
+        """The labels and classes by which an epoch is sampled; without sampling, as many as there are cases."""
         sampling = self.recipe.sampling
         if sampling is None:
-            return epoch_order(np.zeros(len(self.samples), np.int64), (), None, seed)
-        classes = self.recipe.heads[sampling.head].classes
-        return epoch_order(self.samples.labels[sampling.head], classes, sampling, seed)
+            return np.zeros(len(self.samples), np.int64), ()
+        return self.samples.labels[sampling.head], self.recipe.heads[sampling.head].classes
 
     def _evaluate(self, mode: Mode, trainer: Trainer) -> dict[str, float]:
         with trainer.average.applied(mode.module):

@@ -35,6 +35,8 @@ class Objective:
     """Each task's loss times its weight, in the order of `tasks`.
 
     weights: task -> weight, 1 for imputation. class_weights: head name -> (classes,), for softmax and sigmoid heads.
+    attends_first: classifiers attend to the mask of the decoder's first run, whose logits the network returns last; the
+    mask's loss is the mean over both runs (papers/joint_reverse_mtl_2024.txt, 3.4.2: "initial segmentation output").
     choices: how a head's loss is formed; the first loss of its kind for a head that is not there. enlargement, imputes:
     the auxiliary tasks, whose tensors the network returns behind its heads in this order. teacher: adds its own loss to
     that of each head's truth. across: makes a mean over so many cases of this process the mean over everybody's.
@@ -47,6 +49,7 @@ class Objective:
     choices: Mapping[str, HeadChoice] = field(default_factory=dict, hash=False)
     enlargement: Enlargement | None = None
     imputes: bool = False
+    attends_first: bool = False
     teacher: Teacher | None = None
     across: Callable[[Tensor, Tensor], Tensor] = own
 
@@ -63,10 +66,14 @@ class Objective:
         logits, rest = outputs[: len(self.heads)], list(outputs[len(self.heads) :])
         taught = {} if self.teacher is None else self.teacher.answers(batch)
         losses: dict[str, Tensor] = {}
+        first_mask = rest.pop() if self.attends_first else None
         images = torch.tensor(len(batch.image), device=batch.image.device)
         for head, answer in zip(self.heads, logits, strict=True):
             known = batch.has_mask if head.kind == "mask" else batch.labels[head.name] >= 0
-            loss = self.across(self._against_truth(head, answer, batch), known.sum())
+            loss = self._against_truth(head, answer, batch)
+            if head.kind == "mask" and first_mask is not None:
+                loss = (loss + self._against_truth(head, first_mask, batch)) / 2
+            loss = self.across(loss, known.sum())
             if self.teacher is not None:
                 loss = loss + self.across(self.teacher.loss(head, answer, taught[head.name]), images)
             losses[head.name] = loss * self.weights[head.name]
@@ -133,6 +140,7 @@ def objective_for(
         recipe.heads,
         enlargement,
         imputes=fusion is not None and fusion.imputation is not None,
+        attends_first=recipe.network.mask_attention is not None and recipe.network.joint_reverse is not None,
         teacher=teacher,
         across=across,
     )

@@ -181,6 +181,10 @@ class Trainer:
         self.step = counters["step"]
         self.watch = Watch(**counters["watch"])
 
+    def inherit(self, tensors: Mapping[str, Tensor]) -> None:
+        """Begin with the balance between tasks that another phase's `state()` ended with."""
+        self.balance.load_state_dict(_under("balance.", tensors))
+
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeskin.contract.model import HeadSpec
-from edgeskin.data.cases import Case, Cases, cells, read_exclude
-from edgeskin.data.contamination import contaminated, known_pairs
-from edgeskin.data.datasets import VIEWS
-from edgeskin.data.labels import Truth, demand_every_class, truth
+from edgeskin.data.cases import Case, cells, leave_out, read_exclude
+from edgeskin.data.contamination import contaminated, grouped, known_pairs
+from edgeskin.data.datasets import VIEWS, stratified_by
+from edgeskin.data.labels import MISSING, Truth, demand_every_class, truth
 from edgeskin.data.sets import SPLIT_SEED, mix, open_set
 from edgeskin.data.splits import carve_select, folds
 from edgeskin.data.symmetry import MASK_SYMMETRY, hold_out_voted, with_mask_symmetry
 from edgeskin.data.votes import SYMMETRY
 from edgeskin.errors import DataError, RecipeError
 from edgeskin.models.start import start_problems
+from edgeskin.train import distill
 from edgeskin.train.clinical import ClinicalFields, clinical_fields
 from edgeskin.train.recipe import Recipe
 
@@ -59,17 +60,11 @@ def plan(recipe: Recipe, places: Places) -> Plan:
     Raises: DataError where a data folder cannot be used; RecipeError with everything in which recipe and data do not
     fit: a label that no case carries, a class without a case, a field that no table has, a batch larger than the set.
     """
-    candidates, notes = _candidates(recipe, places)
-    columns = {head.truth_column for head in recipe.head_specs()}
-    if MASK_SYMMETRY in columns:
+    candidates, reported, notes = _candidates(recipe, places)
+    if MASK_SYMMETRY in {head.truth_column for head in recipe.head_specs()}:
         candidates = with_mask_symmetry(candidates)
-    if SYMMETRY in columns:
-        candidates, voted = hold_out_voted(candidates, seed=SPLIT_SEED)
-        notes = (*notes, f"{len(voted)} training cases with a vote on symmetry are held out to measure it")
-    by_kind = sorted(
-        (head for head in recipe.head_specs() if head.kind != "mask"), key=lambda head: head.kind != "softmax"
-    )
-    stratify = next((head.truth_column for head in by_kind), None)
+    head = _stratifying(recipe)
+    stratify = None if head is None else head.truth_column
     held_out: tuple[Case, ...] = ()
     if recipe.data.folds is not None:
         parts = folds(candidates, recipe.data.folds, seed=recipe.seed, stratify=stratify)
@@ -78,6 +73,9 @@ def plan(recipe: Recipe, places: Places) -> Plan:
     train, select = carve_select(candidates, recipe.data.select, seed=recipe.seed, stratify=stratify)
     problems = [*start_problems(recipe.network.encoder, recipe.network.width, recipe.network.start, places.weights)]
     problems += _batch_problems(recipe, len(train))
+    problems += distill.problems(
+        recipe, reported | {case.image_id for case in held_out}, {case.image_id for case in select}
+    )
     learnt = _part(recipe, train, "train", problems, hide=True)
     chosen = _part(recipe, select, "select", problems, hide=False)
     if problems:
@@ -98,28 +96,50 @@ def problems(recipe: Recipe, places: Places, keep: Callable[[Plan], None] | None
     return []
 
 
-def _candidates(recipe: Recipe, places: Places) -> tuple[tuple[Case, ...], tuple[str, ...]]:
-    """The training cases of all data sets, less what looks like a test case of a set that is reported on."""
-    exclude = frozenset[str]()
+def _candidates(recipe: Recipe, places: Places) -> tuple[tuple[Case, ...], frozenset[str], tuple[str, ...]]:
+    """The training cases of all data sets, the ids that figures are reported on, and what was left out.
+
+    Left out is what looks like a reported case. Cases of one photograph become one group, so that no fold and no
+    `select` divides them.
+    """
+    names = dict.fromkeys((recipe.data.dataset, *recipe.data.also, *recipe.data.reports))
+    sets = {name: open_set(_place(recipe, places, name), name) for name in names}
+    reported = [case for each in sets.values() for case in each.cases if case.split == "test"]
+    if SYMMETRY in {head.truth_column for head in recipe.head_specs()}:
+        # From the whole official split, as `evaluate --split voted` draws them, before anything else is left out.
+        for each in sets.values():
+            if SYMMETRY in each.columns:
+                reported += hold_out_voted(each.split("train"), seed=SPLIT_SEED)[1]
     if recipe.data.exclude is not None:
         exclude = read_exclude(places.recipe.parent / recipe.data.exclude)
-    sets: dict[str, Cases] = {recipe.data.dataset: open_set(places.data, recipe.data.dataset, exclude)}
-    others = {name: open_set(_beside(places.data, name), name) for name in (*recipe.data.also, *recipe.data.reports)}
-    sets |= {name: others[name] for name in recipe.data.also}
-    reported = [case for each in (*sets.values(), *others.values()) for case in each.cases if case.split == "test"]
-    pairs = known_pairs(dict.fromkeys(each.folder for each in (*sets.values(), *others.values())))
+        sets[recipe.data.dataset] = leave_out(sets[recipe.data.dataset], exclude)
+    pairs = known_pairs(dict.fromkeys(each.folder for each in sets.values()))
     kept, notes = {}, list[str]()
-    for name, each in sets.items():
-        train = [case for case in each.split("train") if case.image_id not in exclude]
-        kept[name], said = contaminated(train, reported, pairs)
+    for name in (recipe.data.dataset, *recipe.data.also):
+        kept[name], said = contaminated(sets[name].split("train"), reported, pairs)
         notes += [f"{name}: {sentence}" for sentence in said]
-    return mix(kept), tuple(notes)
+    return grouped(mix(kept), pairs), frozenset(case.image_id for case in reported), tuple(notes)
+
+
+def _place(recipe: Recipe, places: Places, name: str) -> Path:
+    return places.data if name == recipe.data.dataset else _beside(places.data, name)
 
 
 def _beside(folder: Path, name: str) -> Path:
     """Where another data set stands: beside the first, under its name or that of the set it is a view of."""
     parent = folder.resolve().parent
     return parent / (name if (parent / name).exists() else VIEWS.get(name, name))
+
+
+def _stratifying(recipe: Recipe) -> HeadSpec | None:
+    """The head whose classes folds and `select` keep: of what the data set itself is divided by, else the first.
+
+    A softmax head comes before a sigmoid one.
+    """
+    specs = recipe.head_specs()
+    heads = [head for kind in ("softmax", "sigmoid") for head in specs if head.kind == kind]
+    column = stratified_by(recipe.data.dataset)
+    return next((head for head in heads if head.truth_column == column), heads[0] if heads else None)
 
 
 def _batch_problems(recipe: Recipe, cases: int) -> Iterator[str]:
@@ -155,14 +175,14 @@ def _demand_masks(cases: Sequence[Case], head: HeadSpec, name: str) -> None:
 
 
 def _fields(recipe: Recipe, cases: Sequence[Case], *, hide: bool) -> ClinicalFields:
-    """Clinical fields, hidden in training so that every class of the first softmax head misses them equally often."""
+    """Clinical fields, hidden in training so that every class that cases are stratified by misses each as often."""
     chosen = recipe.metadata
     assert chosen is not None
     spec = chosen.spec()
     for name in spec.names:
         cells(cases, name)  # a column that no data set has is a mistake here, not an unknown
-    softmax = next((head for head in recipe.head_specs() if head.kind == "softmax"), None)
-    classes = None
-    if hide and chosen.equalise and softmax is not None:
-        classes = cells(cases, softmax.truth_column)
+    head, classes = _stratifying(recipe), None
+    if hide and chosen.equalise and head is not None:
+        answers = truth(cases, head, head.truth_column, head.values)
+        classes = [None if answer == MISSING else str(answer) for answer in answers]
     return clinical_fields(cases, spec, chosen.hide if hide else 0.0, classes)

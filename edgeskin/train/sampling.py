@@ -11,6 +11,8 @@ from edgeskin.train.recipe.learning import Sampling
 
 Order: TypeAlias = npt.NDArray[np.int64]
 """Indices of cases in the order in which they are shown."""
+Showings: TypeAlias = npt.NDArray[np.float64]
+"""How often an epoch shows each case, on average over epochs."""
 
 
 def epoch_order(labels: Truth, classes: Sequence[str], sampling: Sampling | None, seed: Sequence[int]) -> Order:
@@ -23,11 +25,26 @@ def epoch_order(labels: Truth, classes: Sequence[str], sampling: Sampling | None
     random = np.random.default_rng([*seed, 0])
     if sampling is not None and sampling.kind == "balanced":
         return random.permutation(_balanced(labels, len(classes), random))
-    times = np.ones(len(labels), np.int64)
-    if sampling is not None:
-        for name, count in sampling.counts.items():
-            times[labels == classes.index(name)] = count
+    times = showings(labels, classes, sampling).astype(np.int64)
     return random.permutation(np.repeat(np.arange(len(labels)), times))
+
+
+def showings(labels: Truth, classes: Sequence[str], sampling: Sampling | None) -> Showings:
+    """How often `epoch_order` shows each case; for `balanced` the mean over seeds, a fraction.
+
+    Shapes: labels (N,) -> (N,).
+    """
+    times = np.ones(len(labels))
+    if sampling is None:
+        return times
+    if sampling.kind == "balanced":
+        known = labels != MISSING
+        sizes = np.bincount(labels[known], minlength=len(classes))
+        times[known] = known.sum() / (len(classes) * sizes[labels[known]])
+        return times
+    for name, count in sampling.counts.items():
+        times[labels == classes.index(name)] = count
+    return times
 
 
 def _balanced(labels: Truth, classes: int, random: np.random.Generator) -> Order:

@@ -10,9 +10,9 @@ REACH = 4
 def z_score(image: Tensor) -> Tensor:
     """Standardise each image over the pixels and channels of its content, and map ± 4 deviations to [−1, 1).
 
-    The bars, which are mid-grey in every channel, are not content; they become the mean, 0. A deviation below
-    1 / √(values) counts as that, so that a plain image becomes 0 and not noise. The paper says neither whether channels
-    are taken together (here they are, which keeps the colour) nor has it bars.
+    The bars, exactly mid-grey in a training view and behind the letterbox alike, are not content; they become the mean,
+    0. A deviation below 1 / √(values) counts as that, so that a plain image becomes 0 and not noise. The paper says
+    neither whether channels are taken together (here they are, which keeps the colour) nor has it bars.
     Shapes: image (N, 3, S, S) in [−1, 1) -> the same. Source: papers/multitask_dcnn_isic2017.txt, section 3, Datasets
     and Tasks.
     """

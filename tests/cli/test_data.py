@@ -54,3 +54,16 @@ def test_quiet_prints_errors_only_and_still_writes_the_exclude_file(copied: Path
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
     assert len(read_exclude(path)) == 1
+
+
+def test_a_view_is_looked_at_by_its_name(folder: Path) -> None:
+    table = (folder / "labels.csv").read_text(encoding="utf-8")
+    header, *rows = table.replace(",split", ",isic2017_split", 1).splitlines()
+    assert "isic2017_split" in header
+    seen = ["train", "test"] * 3
+    rows = [f"{row},{seen[n] if n < 6 else ''},{n % 2}" for n, row in enumerate(rows)]
+    lines = [f"{header},isic2016_split,isic2016_malignant", *rows]
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["check", str(folder), "--dataset", "isic2016", "--json"])
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["splits"] == {"train": 3, "test": 3}

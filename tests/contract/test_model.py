@@ -1,14 +1,16 @@
 """The model card as a file: what it holds, and that what an older edgeskin wrote keeps its bytes."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import second_pass_graphs
 from metadata_graphs import card
+from pydantic import ValidationError
 
 from edgeskin import shipped
-from edgeskin.contract.model import ModelCard
+from edgeskin.contract.model import HeadSpec, ModelCard
 from edgeskin.errors import GraphError
 
 
@@ -73,3 +75,35 @@ def test_what_no_device_could_do_is_no_card(change: dict[str, object], said: str
     (tmp_path / "model.json").write_text(json.dumps(value))
     with pytest.raises(GraphError, match=said):
         ModelCard.read(tmp_path / "model.json")
+
+
+# --- the words of a head's column ---
+
+
+def head(kind: str, labels: tuple[str, ...], values: dict[str, tuple[str, ...]]) -> HeadSpec:
+    threshold = None if kind == "softmax" else 0.5
+    return HeadSpec.model_validate(
+        {"name": "h", "kind": kind, "labels": labels, "threshold": threshold, "values": values}
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        ("sigmoid", {"yes": ["MEL", "BCC"], "no": ["NEV", "MEL"]}, "'MEL' under both 'yes' and 'no'"),
+        ("sigmoid", {"yes": ["MEL"], "": ["MEL"]}, "'MEL' under both 'yes' and ''"),
+        ("softmax", {"a": ["x"], "b": ["x", "y"]}, "'x' under both 'a' and 'b'"),
+        # b has no words of its own, so the column calls it b.
+        ("softmax", {"a": ["b"]}, "'b' under both 'a' and 'b'"),
+        ("softmax", {"A": ["x"]}, "values.A is no label of it; write a, b"),
+        ("sigmoid", {"malignant": ["x"]}, "values.malignant is no label of it; write no, yes"),
+    ],
+)
+def test_words_that_do_not_decide_are_refused(kind: str, values: dict[str, tuple[str, ...]], said: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(said)):
+        head(kind, ("a", "b") if kind == "softmax" else ("h",), values)
+
+
+def test_words_may_exchange_labels_and_say_nothing() -> None:
+    assert head("softmax", ("a", "b"), {"a": ("b",), "b": ("a", "x"), "": ("?",)}).values is not None
+    assert head("sigmoid", ("h",), {"yes": ("MEL",)}).values == {"yes": ("MEL",)}

@@ -6,6 +6,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from edgeskin import shipped
 from edgeskin.data.cases import read_cases, read_exclude
 from edgeskin.data.check import check, write_exclude
 from edgeskin.errors import DataError
@@ -152,3 +153,35 @@ def test_what_was_written_makes_the_splits_disjoint(folder: Path, lesion: Draw) 
     assert {case.image_id for case in read_cases(folder).cases} - {
         case.image_id for case in read_cases(folder, dropped).cases
     } == {"case_2"}
+
+
+def test_a_view_of_a_folder_is_checked_by_the_name_a_recipe_calls_it(folder: Path, lesion: Draw) -> None:
+    # Both are train in 2017; in 2016 case_2 is test. case_3 plays no part in 2016.
+    splits_2016 = ("train", "train", "test", "", *SPLITS[4:])
+    rows = ["image_id,isic2017_split,isic2016_split,isic2016_malignant"]
+    rows += [
+        f"case_{n},{split},{other},{n % 2}" for n, (split, other) in enumerate(zip(SPLITS, splits_2016, strict=True))
+    ]
+    (folder / "labels.csv").write_text("\n".join(rows))
+    save(folder, 2, recoloured(lesion(0)))
+    save(folder, 3, recoloured(lesion(1)))
+    assert check(folder).duplicates == ()
+    report = check(folder, dataset="isic2016")
+    assert report.dataset == "isic2016"
+    assert report.splits == {"train": 4, "val": 3, "test": 4}
+    path = folder / "exclude.txt"
+    assert write_exclude(path, report) == {"case_0"}
+    assert f"edgeskin data check {folder.name} --dataset isic2016 --write-exclude exclude.txt" in path.read_text()
+
+
+def test_a_view_that_a_folder_does_not_hold_is_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match="layout of generic"):
+        check(folder, dataset="isic2016")
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_shipped_list_of_isic_2016_is_what_the_check_finds(isic2017: Path, tmp_path: Path) -> None:
+    path = tmp_path / "isic2016_exclude.txt"
+    write_exclude(path, check(isic2017, dataset="isic2016"))
+    assert read_exclude(path) == read_exclude(shipped.find("recipes", "isic2016_mtl0").parent / path.name)

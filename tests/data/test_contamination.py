@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from edgeskin.data.cases import Case
-from edgeskin.data.contamination import SAME_PIXELS, contaminated, known_pairs, same_pixels
+from edgeskin.data.contamination import SAME_PIXELS, contaminated, grouped, known_pairs, same_pixels
 from edgeskin.data.sets import open_set
 from edgeskin.errors import DataError
 
@@ -29,6 +29,13 @@ def test_a_case_leaves_by_id_by_copy_and_by_lesion_each_counted_once() -> None:
 
 def test_cases_without_a_group_have_none_in_common() -> None:
     assert contaminated([case("a")], [case("b")]) == ((case("a"),), ())
+
+
+def test_one_photograph_is_one_group_with_the_lesions_it_shows() -> None:
+    cases = [case("a"), case("b", "L1"), case("c", "L1"), case("d"), case("e"), case("f", "L2")]
+    # a is a copy of b, whose lesion c shows too; d of x, which is not among them; e and f stand alone.
+    groups = [one.group for one in grouped(cases, [("a", "b"), ("d", "x")])]
+    assert groups == ["a", "a", "a", None, None, "L2"]
 
 
 def test_the_list_of_a_folder_counts(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,24 @@ def test_the_outline_becomes_a_column(tmp_path: Path) -> None:
         cases.append(Case(name, tmp_path / f"{name}.png", tmp_path / f"{name}_mask.png", "train", None, {}))
     cases.append(Case("bare", tmp_path / "disc.png", None, "train", None, {}))
     assert [case.value("mask_symmetry") for case in with_mask_symmetry(cases)] == ["symmetric", "asymmetric", ""]
+
+
+def test_a_mask_is_measured_once_until_its_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(np.zeros((300, 300, 3), np.uint8)).save(tmp_path / "a.png")
+    mask, read = tmp_path / "a_mask.png", []
+    Image.fromarray(disc()).save(mask)
+    case = Case("a", tmp_path / "a.png", mask, "train", None, {})
+    monkeypatch.setattr("edgeskin.data.symmetry.read_mask", lambda case: read.append(case) or read_mask(case))
+    for seen in (case, replace(case, split="", group="g", labels={"age": "50"})):
+        (noted,) = with_mask_symmetry([seen])
+        assert noted.labels == {**seen.labels, "mask_symmetry": "symmetric"}
+    assert len(read) == 1
+    Image.fromarray(ell()).save(mask)
+    os.utime(mask, ns=(0, mask.stat().st_mtime_ns + 1))
+    assert with_mask_symmetry([case])[0].labels["mask_symmetry"] == "asymmetric"
+    mask.unlink()
+    with pytest.raises(DataError, match=r"a_mask\.png: the mask or its image is unreadable"):
+        with_mask_symmetry([case])
 
 
 def table(folder: Path, *rows: str) -> Path:

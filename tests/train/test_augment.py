@@ -119,6 +119,18 @@ def test_bars_are_mid_grey_and_hold_no_lesion() -> None:
     assert (lesion[31:59] == 1).all()
 
 
+def test_bars_stay_mid_grey_whatever_the_colours_become() -> None:
+    image = np.full((30, 90, 3), 200, np.uint8)
+    settings = with_changes(brightness=0.3, contrast=0.3, saturation=0.3, hue=20, white_balance=0.2, blur=1)
+    for seed in range(10):
+        view, _ = draw(settings, seed, image, np.ones((30, 90), np.uint8), size=90)
+        # By hand: the photo is rows 30 to 59, as behind the letterbox; its edge is neither grey nor blurred into grey.
+        assert (view[:30] == 128).all()
+        assert (view[60:] == 128).all()
+        assert np.array_equal(view[30], view[45])
+        assert (view[30] != 128).any()
+
+
 def test_hue_saturation_and_contrast_leave_mid_grey_alone() -> None:
     grey = np.full((16, 16, 3), 128, np.uint8)
     settings = with_changes(hue=90, saturation=0.9, contrast=0.9)

@@ -9,7 +9,7 @@ import torch
 from edgeskin.contract.image import letterbox
 from edgeskin.contract.metadata import MetadataSpec, NumberField
 from edgeskin.contract.model import HeadSpec
-from edgeskin.contract.preprocess import Clahe, ShadesOfGray, network_input
+from edgeskin.contract.preprocess import Clahe, ShadesOfGray, ZScore, network_input
 from edgeskin.contract.region import SecondPass
 from edgeskin.data.cases import Case, read_cases, read_image, read_mask
 from edgeskin.train.clinical import clinical_fields
@@ -212,3 +212,18 @@ def test_declared_preprocessing_is_what_the_contract_does_at_inference() -> None
     (item,) = plain_batches(given, 3)
     expected = np.stack([network_input(image, 32, steps)[0] for image in given.images])
     np.testing.assert_array_equal((item.image * 128 + 128).numpy(), expected)
+
+
+def test_a_z_score_knows_the_bars_in_training_as_at_inference() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (16, 32, 3), np.uint8)
+    wide = Samples((image,), (None,), {}, Showing(32, (ZScore(),)))
+    still = {"flip": False, "rotate": 0, "scale": (1, 1), "aspect": (1, 1), "shift": 0, "bars": 1, "blur": 0}
+    colours = {"brightness": 0.3, "contrast": 0, "saturation": 0, "hue": 0, "white_balance": 0}
+    (trained,) = training_batches(wide, Augmentation.model_validate(still | colours), 1, (1,))
+    (shown,) = plain_batches(wide, 1)
+    # A 32 × 16 photo in a square of 32 leaves 8 rows above and below. A gain is what a z-score takes away again, so
+    # but for rounding and saturation at 255 both are the same picture.
+    for batch in (trained, shown):
+        assert (batch.image[0, :, :8] == 0).all()
+        assert (batch.image[0, :, 24:] == 0).all()
+    assert torch.allclose(trained.image, shown.image, atol=0.06)

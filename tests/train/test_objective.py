@@ -54,6 +54,22 @@ def test_a_mask_learns_by_the_loss_that_its_recipe_names() -> None:
     )
 
 
+def test_a_mask_that_classifiers_attend_to_before_a_second_run_is_taught_beside_the_answer() -> None:
+    given = batch()
+    generator = torch.Generator().manual_seed(0)
+    answer, first = (torch.randn(8, 1, 16, 16, generator=generator) for _ in range(2))
+    losses = [formulas.mask_loss(logits, given.mask, given.has_mask) for logits in (answer, first)]
+    found = objective(HEADS[:1], attends_first=True)((answer, first), given)["mask"]
+    torch.testing.assert_close(found, 2 * (losses[0] + losses[1]) / 2)
+
+
+def test_a_recipe_with_attention_and_a_second_run_teaches_the_first() -> None:
+    for step, taught in ((1, False), (2, True)):
+        chosen = recipe.read(shipped.find("recipes", f"isic2016_mtl{step}"))
+        assert objective_for(chosen, chosen.head_specs(), {}, chosen.qat).attends_first == taught
+        assert ("first_mask" in build_network(chosen).taps) == taught
+
+
 def test_classifiers_learn_by_focal_loss_where_their_recipe_says_so() -> None:
     given = batch()
     generator = torch.Generator().manual_seed(0)

@@ -5,6 +5,7 @@ import pytest
 from edgeskin import shipped
 from edgeskin.errors import RecipeError
 from edgeskin.train import recipe
+from edgeskin.train.recipe.check import RESERVED
 
 PHANTOM = shipped.find("recipes", "phantom_tiny")
 RECIPES = sorted(shipped.folder("recipes").glob("*.toml"))
@@ -109,6 +110,9 @@ FIELDS = "metadata.fields=[{kind='number', name='age', low=0, high=100}]"
         ),
         (["heads.mask.loss='focal'"], "heads.mask.loss is 'focal'; a mask head learns by bce_dice or bce or dice or"),
         (["heads.mask.rank.margin=0.2"], 'heads.mask.rank is for loss = "dice_rank"'),
+        (["heads.train={kind='sigmoid'}"], "a head cannot be called train; call it train_head, with column = 'train'"),
+        (["heads.mask.column='outline'"], "heads.mask.column is for softmax and sigmoid heads"),
+        (["network.activation='relu6'"], "mobilenet_v2 has no other than its own"),
         (["heads.mask.hidden=8"], "heads.mask.hidden is for softmax and sigmoid heads"),
         (["heads.melanoma.values.maybe=['2']"], "heads.melanoma.values.maybe is no label of it; write no, yes"),
         (["sampling={kind='balanced', head='mask'}"], "sampling.head names 'mask', a mask head"),
@@ -222,3 +226,36 @@ def test_heads_get_their_labels_and_the_threshold_one_half() -> None:
     assert specs["melanoma"].labels == ("melanoma",)
     assert (specs["melanoma"].threshold, specs["diagnosis"].threshold) == (0.5, None)
     assert list(specs) == ["mask", "diagnosis", "melanoma", "seborrheic_keratosis"], "the file's order"
+
+
+def test_no_head_can_be_called_what_the_networks_table_of_heads_calls_its_own() -> None:
+    nn = pytest.importorskip("torch.nn")
+    own = {name for name in dir(nn.ModuleDict()) if name[0] != "_" and name.lower() == name}
+    assert own <= RESERVED
+    assert {"image", "metadata"} <= RESERVED
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("balance={kind='uncertainty', alpha=0.3}", "alpha is for kind = 'alpha'"),
+        ("float.schedule={kind='constant', gamma=0.5}", "constant has no use for it"),
+        ("float.schedule={kind='exponential', every=3}", "exponential has no use for it"),
+    ],
+)
+def test_a_value_that_nothing_reads_is_refused(override: str, sentence: str) -> None:
+    assert any(sentence in problem for problem in problems(override))
+
+
+def test_a_recipe_in_another_folder_keeps_the_list_of_the_one_it_extends(tmp_path: Path) -> None:
+    child = tmp_path / "child.toml"
+    child.write_text(f'extends = "{shipped.find("recipes", "isic2017_mobilenet_v2").as_posix()}"\n')
+    exclude = recipe.read(child).data.exclude
+    assert exclude is not None
+    assert (tmp_path / exclude).resolve() == (shipped.folder("recipes") / "isic2017_exclude.txt").resolve()
+
+
+def test_an_option_left_at_its_default_does_not_rename_a_recipe() -> None:
+    plain = recipe.read(PHANTOM)
+    assert recipe.read(PHANTOM, ("float.momentum=0.9", "data.fold=0")).sha256() == plain.sha256()
+    assert recipe.read(PHANTOM, ("float.momentum=0.8",)).sha256() != plain.sha256()

@@ -1,6 +1,7 @@
 """The recipe: everything that decides how a network is trained, as one TOML file."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -56,8 +57,11 @@ class Recipe(Frozen):
         return problems(self.heads, self.network, self.metadata, self.sampling, self.balance, self.second_pass)
 
     def sha256(self) -> str:
-        """What names the recipe: options that it leaves out do not count, so a new one renames no older recipe."""
-        return hashlib.sha256(self.model_dump_json(by_alias=True, exclude_none=True).encode()).hexdigest()
+        """What names the recipe. Values that are the default do not count, so that a new option renames no recipe.
+
+        A default that is changed would: raise `format` with it.
+        """
+        return hashlib.sha256(self.model_dump_json(by_alias=True, exclude_defaults=True).encode()).hexdigest()
 
     @property
     def super_resolution(self) -> str | None:
@@ -96,7 +100,7 @@ def read(path: Path, overrides: tuple[str, ...] = (), check: Check | None = None
 
 
 def _extended(path: Path, seen: tuple[Path, ...]) -> declaration.Table:
-    if path in seen:
+    if path.resolve() in [each.resolve() for each in seen]:
         raise RecipeError(str(path), [f"extends itself through {' → '.join(each.name for each in (*seen, path))}"])
     table = declaration.load(path)
     base = table.pop("extends", None)
@@ -104,4 +108,10 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> declaration.Table:
         return table
     if not isinstance(base, str):
         raise RecipeError(str(path), [f"extends is {base!r}; write the name of a recipe beside it"])
-    return declaration.merge(_extended(path.parent / base, (*seen, path)), table)
+    table_of_base = _extended(path.parent / base, (*seen, path))
+    data = table_of_base.get("data")
+    if isinstance(data, dict) and isinstance(data.get("exclude"), str):
+        # A list stands beside the recipe that names it, not beside the one that extends that.
+        file = (path.parent / base).parent / data["exclude"]
+        data["exclude"] = Path(os.path.relpath(file, path.parent)).as_posix()
+    return declaration.merge(table_of_base, table)

@@ -40,7 +40,23 @@ def _of_kind(heads: Heads, *kinds: str) -> list[str]:
     return [name for name, head in heads.items() if head.kind in kinds]
 
 
+RESERVED = frozenset({
+    "add_module", "apply", "bfloat16", "buffers", "call_super_init", "children", "clear", "compile", "cpu", "cuda",
+    "double", "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer", "get_extra_state",
+    "get_parameter", "get_submodule", "half", "image", "ipu", "items", "keys", "load_state_dict", "metadata",
+    "modules", "mtia", "named_buffers", "named_children", "named_modules", "named_parameters", "parameters", "pop",
+    "register_backward_hook", "register_buffer", "register_forward_hook", "register_forward_pre_hook",
+    "register_full_backward_hook", "register_full_backward_pre_hook", "register_load_state_dict_post_hook",
+    "register_load_state_dict_pre_hook", "register_module", "register_parameter", "register_state_dict_post_hook",
+    "register_state_dict_pre_hook", "requires_grad_", "set_extra_state", "set_submodule", "share_memory",
+    "state_dict", "to", "to_empty", "train", "training", "type", "update", "values", "xpu", "zero_grad",
+})  # fmt: skip
+"""Names that a head cannot have: the network's inputs, and what torch's table of modules calls its own members."""
+
+
 def _head(name: str, head: HeadChoice) -> Iterator[str]:
+    if name in RESERVED:
+        yield f"heads.{name}: a head cannot be called {name}; call it {name}_head, with column = {name!r}"
     if head.kind != "super_resolution":
         try:
             head.spec(name)
@@ -53,12 +69,11 @@ def _head(name: str, head: HeadChoice) -> Iterator[str]:
         yield f'heads.{name}.rank is for loss = "dice_rank"'
     if head.target_sensitivity is not None and head.kind != "sigmoid":
         yield f"heads.{name}.target_sensitivity is for sigmoid heads; {name} is a {head.kind} head"
-    if head.hidden is not None and head.kind not in ("softmax", "sigmoid"):
-        yield f"heads.{name}.hidden is for softmax and sigmoid heads; {name} is a {head.kind} head"
-    if head.values is not None:
-        for label in head.values:
-            if label not in (*head.classes, ""):
-                yield f"heads.{name}.values.{label} is no label of it; write {', '.join(head.classes)}"
+    if head.kind not in ("softmax", "sigmoid"):
+        plain = HeadChoice(kind=head.kind)
+        for option in ("hidden", "column", "values", "class_weights", "focus"):
+            if getattr(head, option) != getattr(plain, option):
+                yield f"heads.{name}.{option} is for softmax and sigmoid heads; {name} is a {head.kind} head"
 
 
 def _counts(heads: Heads) -> Iterator[str]:
@@ -80,6 +95,8 @@ def _demand(heads: Heads, key: str, names: tuple[str, ...]) -> Iterator[str]:
 
 
 def _links(heads: Heads, network: NetworkSpec) -> Iterator[str]:
+    if network.activation != "native" and network.encoder == "mobilenet_v2":
+        yield f"network.activation is {network.activation!r}; mobilenet_v2 has no other than its own"
     has_mask = bool(_of_kind(heads, "mask"))
     attention, reverse, maps = network.mask_attention, network.joint_reverse, network.activation_map
     if attention is not None:
@@ -144,6 +161,11 @@ def _fusion(heads: Heads, network: NetworkSpec, metadata: MetadataChoice | None)
         return
     if metadata is None:
         yield "network.fusion needs fields: write a [metadata] table"
+    else:
+        asked = {head.column or name for name, head in heads.items() if head.kind in ("softmax", "sigmoid")}
+        for field in metadata.fields:
+            if field.name in asked:
+                yield f"metadata.fields names {field.name}, which a head is asked; an answer is no clinical field"
     yield from _demand(heads, "network.fusion.heads", network.fusion.heads)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from edgeskin.contract.model import Frozen, Name
 
@@ -22,6 +22,14 @@ class Schedule(Frozen):
     kind: Literal["cosine", "step", "plateau", "exponential", "constant"] = "cosine"
     every: PositiveInt = 15
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> "Schedule":
+        if self.kind not in ("step", "plateau") and self.every != Schedule.model_fields["every"].default:
+            raise ValueError(f"every is for step and plateau; {self.kind} has no use for it")
+        if self.kind in ("cosine", "constant") and self.gamma != Schedule.model_fields["gamma"].default:
+            raise ValueError(f"gamma is for step, plateau and exponential; {self.kind} has no use for it")
+        return self
 
 
 class Phase(Frozen):
@@ -75,6 +83,13 @@ class Balance(Frozen):
     kind: Literal["alpha", "uncertainty", "average"]
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.8
     temperature: Positive = 2.0
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> "Balance":
+        for name, kind in (("alpha", "alpha"), ("temperature", "average")):
+            if self.kind != kind and getattr(self, name) != Balance.model_fields[name].default:
+                raise ValueError(f"{name} is for kind = {kind!r}; {self.kind} has no use for it")
+        return self
 
 
 class Sampling(Frozen):
