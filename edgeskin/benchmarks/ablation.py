@@ -24,8 +24,9 @@ class Measured(Frozen):
     """One trained recipe on one split.
 
     n, data_list_sha256: images measured on, and the hash of their ids. trained_on_sha256: of the ids that training was
-    given, `select` among them. sources: of the files it began from, by what they are. figures: metric -> its value on the float and on the quantized network, None where it is
-    undefined. not_exported: why the network cannot be exported; then the fake-quantized one stands for int8.
+    given, `select` among them. sources: recipe's key -> SHA-256, of the files that training began from. figures:
+    metric -> its value on the float and on the quantized network, None where it is undefined. not_exported: why the
+    network cannot be exported; then the fake-quantized one stands for int8.
     """
 
     dataset: str

@@ -45,8 +45,8 @@ class RunRecord(Frozen):
 
     recipe: with all overrides applied. train_ids, select_ids, held_out_ids (the fold a cross-validation keeps): image
     ids, sorted. best: one a phase. state: where to go on. phases_done: trained to their end. thresholds: of sigmoid
-    heads, chosen on `select` at the end. versions: of what decides the arithmetic. sources: SHA-256 of the files that
-    training began from (`provenance.sources`).
+    heads, chosen on `select` at the end. versions: of what decides the arithmetic. sources: of the files it began
+    from (`provenance.sources`).
     """
 
     format: Literal[1] = 1

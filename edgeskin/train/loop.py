@@ -108,7 +108,7 @@ def _open_run(recipe: Recipe, places: Places, planned: Plan, processes: Processe
             )
         other = changed_source(record.sources, began_from)
         if other is not None:
-            raise RunError(f"{places.run}: {other} is not the one that the run began with. Choose another --run")
+            raise RunError(f"{places.run}: began with another file than {other} now names. Choose another --run")
         return note_changes(record, processes)
     if resume:
         raise RunError(f"{places.run}: there is no run to resume. Leave out --resume to start one")
@@ -238,7 +238,7 @@ class _Session:
         return showings(*self._sampled(), self.recipe.sampling)
 
     def _sampled(self) -> tuple[Truth, Sequence[str]]:
-        """The labels and classes by which an epoch is sampled; without sampling, as many as there are cases."""
+        """The labels by which an epoch samples the cases, and their classes; blank where it does not."""
         sampling = self.recipe.sampling
         if sampling is None:
             return np.zeros(len(self.samples), np.int64), ()

@@ -13,17 +13,17 @@ from edgeskin.train.checkpoint import RunRecord, read_run
 from edgeskin.train.distributed import Processes
 from edgeskin.train.recipe import Recipe
 
-TEACHER = "the teacher's best float epoch (distill.run)"
-START = "the file of weights to start from (network.start)"
+TEACHER, START = "distill.run", "network.start"
+"""The keys of a recipe that name a file, or a run whose best float epoch is one."""
 
 
 def sources(recipe: Recipe, weights: Path | None) -> dict[str, str]:
-    """The SHA-256 of every file that decides the weights and that a recipe names without its content.
+    """The SHA-256 of the files outside the data folder that decide the weights: recipe's key -> hash.
 
-    weights: the folder of ImageNet weights. A file that is not there is left out: who needs it says so.
-    Raises: RunError where the teacher's run cannot be read.
+    recipe: one that `plan` accepts. weights: the folder of ImageNet weights. A file that is not there is left out;
+    whoever opens it says so. Raises: RunError where the teacher's run cannot be read.
     """
-    found = {}
+    found: dict[str, str] = {}
     if recipe.distill is not None:
         best = read_run(Path(recipe.distill.run)).best
         if "float" in best:
@@ -44,7 +44,7 @@ def _start_file(recipe: Recipe, weights: Path | None) -> Path | None:
 
 
 def changed_source(then: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """The first file that is known to be another one than it was; None where there is none."""
+    """The first key whose file is known to be another one than it was; None where there is none."""
     return next((name for name, sha256 in now.items() if then.get(name, sha256) != sha256), None)
 
 

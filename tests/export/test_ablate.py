@@ -21,7 +21,7 @@ from edgeskin.export import family as families
 from edgeskin.export.ablate import Bench
 from edgeskin.export.average import Averaged
 from edgeskin.export.family import Trials
-from edgeskin.train import loop, measure
+from edgeskin.train import loop, measure, provenance
 from edgeskin.train.plan import plan
 
 FAMILY = """
@@ -173,6 +173,21 @@ def test_a_row_about_other_images_does_not_count(
     row.model_copy(update={"splits": {"val": other}}).write(trials[0].each[0].folder)
     ablate.ablate(family, tmp_path, Bench(phantom_data, "val"))
     assert trainer.trained[2:] == [(0.25, 0, True)]
+
+
+def test_a_row_counts_only_while_teacher_and_start_are_the_same_files(
+    family: Path, tmp_path: Path, trainer: Trainer, phantom_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files_now = {"network.start": "a"}
+    monkeypatch.setattr(provenance, "sources", lambda *_: dict(files_now))
+    ablate.ablate(family, tmp_path, Bench(phantom_data, "val"))
+    ablate.ablate(family, tmp_path, Bench(phantom_data, "val"))
+    assert len(trainer.trained) == 2
+    files_now["network.start"] = "b"
+    trainer.trouble = RunError("began with another file than network.start now names")  # what `train` says of it
+    text = ablate.ablate(family, tmp_path, Bench(phantom_data, "val")).markdown()
+    assert "| narrow | failed: began with another file than network.start now names |" in text
+    assert trainer.trained[2:] == [(0.25, 0, True), (0.35, 0, True)]
 
 
 def test_a_data_list_that_changed_is_a_failure_that_says_so(

@@ -28,6 +28,13 @@ def test_a_record_is_read_as_it_was_written(run: Path) -> None:
     assert read_run(run) == record
 
 
+def test_a_record_without_the_files_it_began_with_can_still_be_read(run: Path) -> None:
+    value = json.loads((run / "run.json").read_text())
+    del value["sources"]
+    (run / "run.json").write_text(json.dumps(value))
+    assert read_run(run).sources == {}
+
+
 def test_tensors_come_back_as_they_were_stored(tmp_path: Path) -> None:
     tensors = {
         "weight": torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last),

@@ -8,10 +8,17 @@ from small_network import Small, images
 from torch import Tensor, nn
 
 from edgeskin import shipped
-from edgeskin.errors import RecipeError, RunError
+from edgeskin.errors import RunError
 from edgeskin.train import recipe
 from edgeskin.train.checkpoint import RunRecord, store, write_run
-from edgeskin.train.distill import Teacher, lacking, sigmoid_distillation, softmax_distillation, teacher_for
+from edgeskin.train.distill import (
+    Teacher,
+    lacking,
+    problems,
+    sigmoid_distillation,
+    softmax_distillation,
+    teacher_for,
+)
 from edgeskin.train.loader import Batch
 from edgeskin.train.networks import build_network
 from edgeskin.train.recipe import Recipe
@@ -124,15 +131,11 @@ def test_a_teacher_of_other_colours_or_passes_is_refused() -> None:
 
 def test_without_distillation_there_is_no_teacher() -> None:
     assert teacher_for(tiny(), torch.device("cpu")) is None
+    assert problems(tiny(), {"a", "b"}) == []
 
 
-def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="nowhere"):
-        teacher_for(tiny(f"distill.run={tmp_path / 'nowhere'}"), torch.device("cpu"))
-
-
-def run_of(teacher: Recipe, folder: Path) -> Path:
-    """A run whose only float epoch is the network at its random start."""
+def run_of(teacher: Recipe, folder: Path, **changes: object) -> Path:
+    """A run whose only float epoch is the network at its random start, trained on the images a and b, chosen on c."""
     weights = build_network(teacher).state_dict()
     folder.mkdir()
     stored = store(folder, "float-best", weights, "float", 1, 0.5, {})
@@ -140,14 +143,14 @@ def run_of(teacher: Recipe, folder: Path) -> Path:
         recipe=teacher,
         recipe_sha256="",
         dataset="generic",
-        train_ids=("a",),
-        select_ids=("b",),
+        train_ids=("a", "b"),
+        select_ids=("c",),
         versions={},
         device="cpu",
         threads=1,
         best={"float": stored},
     )
-    write_run(folder, record)
+    write_run(folder, record.model_copy(update=changes))
     return folder
 
 
@@ -165,10 +168,65 @@ def test_the_teacher_is_the_runs_float_network_and_learns_nothing(tmp_path: Path
         assert torch.equal(teacher.answers(batch)[head.name], answer)
 
 
-def test_a_teacher_without_our_heads_is_a_mistake_of_the_recipe(tmp_path: Path) -> None:
+def taught_by(run: Path) -> Recipe:
+    return tiny(f"distill.run={run}")
+
+
+def test_a_teacher_that_saw_nothing_of_what_is_kept_has_no_problem(tmp_path: Path) -> None:
+    student = taught_by(run_of(tiny("network.width=0.5"), tmp_path / "wide"))
+    # As every recipe of the same data and seed has it: what chose the teacher, c, chooses the student.
+    assert problems(student, {"d"}, {"c"}) == []
+
+
+def test_a_run_that_is_not_there_is_named_with_the_folder_it_counts_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (problem,) = problems(taught_by(Path("nowhere")), ())
+    assert "distill.run: there is no run at nowhere." in problem
+    assert f"as with --run, a relative path counts from the working directory, {tmp_path}" in problem
+    run_of(tiny(), tmp_path / "nowhere")
+    assert problems(taught_by(Path("nowhere")), ()) == []
+
+
+def test_a_run_that_was_changed_is_a_mistake_of_the_recipe(tmp_path: Path) -> None:
+    run = run_of(tiny(), tmp_path / "run")
+    (run / "float-best-001.safetensors").write_bytes(b"")
+    (problem,) = problems(taught_by(run), ())
+    assert problem.startswith("distill.run: ")
+    assert "was changed or cut short" in problem
+
+
+def test_a_run_without_a_float_epoch_says_how_to_go_on(tmp_path: Path) -> None:
+    run = run_of(tiny(), tmp_path / "run", best={})
+    (problem,) = problems(taught_by(run), ())
+    assert problem.endswith(f"has no finished float epoch. Go on with: edgeskin train … --run {run} --resume")
+    with pytest.raises(RunError, match="no finished epoch"):
+        teacher_for(taught_by(run), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "select", "verb", "count", "example"),
+    [
+        ("abd", "", "trained", 2, "a"),  # on reported or held-out images
+        ("", "bd", "trained", 1, "b"),  # on what is to choose the student
+        ("cd", "", "chosen", 1, "c"),  # by reported or held-out images
+    ],
+)
+def test_a_teacher_that_saw_what_is_kept_from_the_student_is_refused(
+    tmp_path: Path, forbidden: str, select: str, verb: str, count: int, example: str
+) -> None:
+    student = taught_by(run_of(tiny(), tmp_path / "run"))
+    (problem,) = problems(student, set(forbidden), set(select))
+    assert f"was {verb} on {count} images" in problem
+    assert f"{example} among them. Train the teacher with the seed and the [data] of this recipe" in problem
+
+
+def test_all_that_keeps_a_run_from_teaching_is_told_at_once(tmp_path: Path) -> None:
     whole = tiny()
     poor = whole.model_copy(update={"heads": {"mask": whole.heads["mask"]}})
-    run = run_of(poor, tmp_path / "poor")
-    with pytest.raises(RecipeError, match="has no head diagnosis; it has mask") as caught:
-        teacher_for(tiny(f"distill.run={run}"), torch.device("cpu"))
-    assert len(caught.value.problems) == 3
+    found = problems(taught_by(run_of(poor, tmp_path / "poor", best={})), {"a"}, {"c"})
+    assert sum("has no head" in problem for problem in found) == 3
+    assert sum("no finished float epoch" in problem for problem in found) == 1
+    assert sum("was trained on 1 images" in problem for problem in found) == 1
+    assert len(found) == 5

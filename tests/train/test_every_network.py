@@ -48,10 +48,13 @@ SHOWN = 16
 Answers = dict[str, npt.NDArray[np.float32]]
 
 
-def with_product(chosen: Sequence[Combination]) -> list[Combination | ParameterSet]:
-    """Those, and behind the marker all others of the product."""
+def with_product(chosen: Sequence[Combination]) -> list[ParameterSet]:
+    """Those, and behind the marker all others of the product; the tests of one stay with one worker (loadgroup)."""
     rest = [each for each in each_by_itself() if each.is_possible() and each not in set(chosen)]
-    return [*chosen, *(pytest.param(each, marks=pytest.mark.product) for each in rest)]
+    marks = {each: [pytest.mark.xdist_group(str(each))] for each in (*chosen, *rest)}
+    for each in rest:
+        marks[each].append(pytest.mark.product)
+    return [pytest.param(each, marks=marks[each]) for each in (*chosen, *rest)]
 
 
 def batch(recipe: Recipe, count: int, seed: int) -> Batch:

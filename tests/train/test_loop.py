@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 import edgeskin
 from edgeskin import files, shipped
 from edgeskin.data.phantom import write_dataset
 from edgeskin.errors import DataError, EdgeskinError, RecipeError, RunError
 from edgeskin.train import recipe
-from edgeskin.train.checkpoint import RunRecord, read_run
+from edgeskin.train.checkpoint import RunRecord, load, read_run
 from edgeskin.train.log import Progress
 from edgeskin.train.loop import Places, train
 
@@ -136,6 +137,67 @@ def test_a_run_interrupted_in_both_phases_ends_with_the_same_weights_to_the_bit(
     assert record.best == uninterrupted.best
     without_time = [[{**row, "finished": ""} for row in rows(folder)] for folder in (run, tiny_run)]
     assert without_time[0] == without_time[1]
+
+
+def test_the_second_phase_begins_with_the_balance_that_the_first_has_learnt(
+    train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # At a rate of nearly nothing the second phase learns none of its own.
+    ways = ("balance={kind = 'uncertainty'}", "float.epochs=1", "qat.epochs=1", "qat.learning_rate=1e-12")
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_before_qat(patch)
+        train_tiny(run, *ways)
+    learnt = balance(run, "float")
+    assert learnt.abs().min() > 1e-4
+    train_tiny(run, *ways, resume=True)
+    torch.testing.assert_close(balance(run, "qat"), learnt, atol=1e-7, rtol=0)
+    train_tiny(whole, *ways)
+    assert weights(run) == weights(whole)
+
+
+def balance(run: Path, phase: str) -> Tensor:
+    """The log-variances that a run would go on with."""
+    state = read_run(run).state
+    assert state is not None
+    assert state.phase == phase
+    return load(run, state)["balance.log_variance"]
+
+
+@pytest.mark.parametrize(
+    ("ways", "diagnosis", "melanoma"),
+    [
+        # By hand, of 16 melanomas, 16 nevi, 16 keratoses: N / (classes · n_c).
+        ((), (1, 1, 1), (48 / (2 * 32), 48 / (2 * 16))),
+        # 24 showings of a melanoma, 12 of each other class.
+        (("sampling={kind = 'balanced', head = 'melanoma'}",), (48 / (3 * 24), 48 / (3 * 12), 48 / (3 * 12)), (1, 1)),
+        # 48 of a melanoma, 16 of each other class, 80 in all.
+        (
+            ("sampling={kind = 'counts', head = 'melanoma', counts = {yes = 3}}",),
+            (80 / (3 * 48), 80 / (3 * 16), 80 / (3 * 16)),
+            (80 / (2 * 32), 80 / (2 * 48)),
+        ),
+    ],
+)
+def test_class_weights_are_those_of_what_an_epoch_shows(
+    train_tiny: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ways: tuple[str, ...],
+    diagnosis: tuple[float, ...],
+    melanoma: tuple[float, ...],
+) -> None:
+    given: dict[str, Tensor] = {}
+
+    def note(_recipe: object, _heads: object, class_weights: Mapping[str, Tensor], *_: object) -> None:
+        given.update(class_weights)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgeskin.train.loop.objective_for", note)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(tmp_path / "run", *ways)
+    assert given["diagnosis"].tolist() == pytest.approx(diagnosis)
+    assert given["melanoma"].tolist() == pytest.approx(melanoma)
 
 
 LEARNING = (
@@ -295,6 +357,22 @@ def test_a_run_on_other_data_is_refused(tiny_run: Path, tmp_path: Path) -> None:
     path = shipped.find("recipes", "phantom_tiny")
     with pytest.raises(RunError, match=r"other images than .*data now gives.*Choose another --run"):
         train(read_run(tiny_run).recipe, Places(path, tmp_path / "data", tiny_run, None), resume=True)
+
+
+@pytest.mark.parametrize("key", ["distill.run", "network.start"])
+def test_a_run_that_began_with_another_teacher_or_start_is_refused(
+    tiny_run: Path, train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    run, began_with = tmp_path / "run", {key: "a"}
+    monkeypatch.setattr("edgeskin.train.loop.sources", lambda *_: began_with)
+    short = ("float.epochs=1", "qat.epochs=1")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_before_qat(patch)
+        train_tiny(run, *short)
+    assert read_run(run).sources == {key: "a"}
+    began_with[key] = "b"
+    with pytest.raises(RunError, match=rf"began with another file than {key} now names\. Choose another --run"):
+        train_tiny(run, *short, resume=True)
 
 
 def test_a_data_folder_of_another_layout_is_refused(train_tiny: Train, tmp_path: Path) -> None:

@@ -107,6 +107,15 @@ def test_balanced_weights_by_hand() -> None:
     assert weights.dtype == np.float32
 
 
+def test_what_sampling_has_balanced_is_not_balanced_again() -> None:
+    labels = np.array([0, 0, -1, 1, 0, -1])
+    # 2/3 of a showing for three of class 0, two for one of class 1: two of each.
+    np.testing.assert_allclose(balanced_weights(labels, 2, np.array([2 / 3, 2 / 3, 1, 2, 2 / 3, 1])), [1, 1])
+    # Class 1 twice: 5 / (2·3) and 5 / (2·2).
+    np.testing.assert_allclose(balanced_weights(labels, 2, np.array([1, 1, 1, 2, 1, 1.0])), [5 / 6, 5 / 4])
+    np.testing.assert_array_equal(balanced_weights(labels, 2, np.ones(6)), balanced_weights(labels, 2))
+
+
 def test_balanced_weights_are_those_of_scikit_learn() -> None:
     compute = pytest.importorskip("sklearn.utils.class_weight").compute_class_weight
     labels = np.repeat(np.arange(3), (374, 1372, 254))  # ISIC 2017 train: melanoma, nevus, keratosis

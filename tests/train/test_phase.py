@@ -100,6 +100,20 @@ def test_a_restored_trainer_goes_on_to_the_bit() -> None:
         assert torch.equal(found[name], value), name
 
 
+def test_a_phase_can_begin_with_the_balance_of_another_and_nothing_else_of_it() -> None:
+    float_phase, qat = (
+        Trainer(Small(), Phase(epochs=3, batch=8), 4, CPU, UncertaintyBalance(("mask", "melanoma"))) for _ in range(2)
+    )
+    epoch(float_phase, 0)
+    own = {name: value.clone() for name, value in qat.state().items()}
+    qat.inherit(float_phase.state())
+    learnt = qat.state().pop("balance.log_variance")
+    assert torch.equal(learnt, float_phase.state()["balance.log_variance"])
+    assert learnt.abs().min() > 0
+    for name in own.keys() - {"balance.log_variance"}:
+        assert torch.equal(qat.state()[name], own[name]), name
+
+
 def test_dropout_depends_on_the_seed_of_the_epoch_not_on_what_ran_before() -> None:
     first, second = trainer(), trainer()
     torch.manual_seed(123)
@@ -162,6 +176,13 @@ def test_sgd_makes_the_step_of_the_formula() -> None:
     assert float(own.module.get_parameter("weight").detach()) == pytest.approx(-0.29)
 
 
+SCHEDULED: dict[str, dict[str, float]] = {
+    "step": {"every": 1, "gamma": 0.5},
+    "plateau": {"every": 1, "gamma": 0.5},
+    "exponential": {"gamma": 0.5},
+}
+
+
 def learner(optimizer: str, schedule: str, balance: str | None) -> Trainer:
     torch.manual_seed(0)
     phase = Phase.model_validate(
@@ -171,7 +192,7 @@ def learner(optimizer: str, schedule: str, balance: str | None) -> Trainer:
             "learning_rate": 1e-2,
             "optimizer": optimizer,
             "patience": 3,
-            "schedule": {"kind": schedule, "every": 1, "gamma": 0.5},
+            "schedule": {"kind": schedule, **SCHEDULED.get(schedule, {})},
         }
     )
     chosen = None if balance is None else Balance.model_validate({"kind": balance})

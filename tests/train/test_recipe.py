@@ -114,7 +114,7 @@ FIELDS = "metadata.fields=[{kind='number', name='age', low=0, high=100}]"
         (["heads.mask.column='outline'"], "heads.mask.column is for softmax and sigmoid heads"),
         (["network.activation='relu6'"], "mobilenet_v2 has no other than its own"),
         (["heads.mask.hidden=8"], "heads.mask.hidden is for softmax and sigmoid heads"),
-        (["heads.melanoma.values.maybe=['2']"], "heads.melanoma.values.maybe is no label of it; write no, yes"),
+        (["heads.melanoma.values.maybe=['2']"], "head melanoma: values.maybe is no label of it; write no, yes"),
         (["sampling={kind='balanced', head='mask'}"], "sampling.head names 'mask', a mask head"),
         (["sampling={kind='counts', head='melanoma'}"], "say how often in [sampling.counts]"),
         (

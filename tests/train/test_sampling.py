@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edgeskin.train.recipe.learning import Sampling
-from edgeskin.train.sampling import epoch_order, occurrences
+from edgeskin.train.sampling import epoch_order, occurrences, showings
 
 LABELS = np.array([0, 1, 1, -1, 1, 0, 1, 1, 1, 1])
 CLASSES = ("melanoma", "benign")
@@ -46,6 +46,17 @@ def test_over_epochs_every_case_is_shown_about_as_often_as_its_class_asks() -> N
     # Expected: 4.5 of 9 for each class: 2.25 an epoch for a melanoma, 4.5 / 7 for a benign case.
     np.testing.assert_allclose(np.asarray(times)[[0, 5]] / 400, 2.25, atol=0.1)
     np.testing.assert_allclose(np.asarray(times)[[1, 2, 4, 6, 7, 8, 9]] / 400, 4.5 / 7, atol=0.1)
+    np.testing.assert_allclose(showings(LABELS, CLASSES, BALANCED), np.asarray(times) / 400, atol=0.1)
+
+
+def test_showings_by_hand() -> None:
+    assert showings(LABELS, CLASSES, None).tolist() == [1] * 10
+    twice = Sampling(kind="counts", head="diagnosis", counts={"melanoma": 2})
+    assert showings(LABELS, CLASSES, twice).tolist() == [2, 1, 1, 1, 1, 2, 1, 1, 1, 1]
+    # Half of the nine with a label for each class: 4.5 for two melanomas, 4.5 for seven benign cases.
+    benign = 4.5 / 7
+    expected = [2.25, benign, benign, 1, benign, 2.25, *[benign] * 4]
+    np.testing.assert_allclose(showings(LABELS, CLASSES, BALANCED), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("sampling", [None, BALANCED, Sampling(kind="counts", head="diagnosis", counts={"benign": 2})])
