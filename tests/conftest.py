@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from tiny_recipe import TINY
 
 from edgeskin import shipped
 from edgeskin.data.phantom import write_dataset
@@ -30,17 +31,6 @@ WITH_TORCH = [
     "export/test_quantize.py",
 ]
 collect_ignore_glob = WITH_TORCH if NO_TORCH else []
-
-TINY = (
-    "data.select=12",
-    "network.decoder=[16]",
-    "float.epochs=6",
-    "float.batch=8",
-    "qat.epochs=2",
-    "qat.batch=8",
-    "qat.freeze_batch_norm=0.5",
-)
-"""What makes the shipped recipe `phantom_tiny` smaller still: width 0.35, 64², 6 steps an epoch."""
 
 
 def pytest_report_header() -> str | None:

@@ -176,14 +176,6 @@ def test_exported_multiply_adds_are_those_of_the_traced_graph(name: str) -> None
     assert describe(chosen).exported.multiply_adds == in_graph
 
 
-def test_a_cbam_that_no_classifier_pools_behind_never_runs() -> None:
-    description = described("phantom_tiny", "network.cbam.levels=[3, 5]")
-    assert not part(description, "cbam 3").exported
-    assert part(description, "cbam 3").shapes == ()
-    assert part(description, "cbam 3").multiply_adds == 0
-    assert part(description, "cbam 5").exported
-
-
 def test_levels_that_lead_to_no_head_are_dropped() -> None:
     overrides = ("heads.mask=false", "network.pooled_levels=[4]")
     dropped = [part.name for part in described("phantom_tiny", *overrides).parts if not part.exported]

@@ -33,7 +33,6 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "reverse_without_mask_attention": (*REVERSE, SUPER_RESOLUTION),
     "everything": (FIELDS, MAP, FUSION, SUPER_RESOLUTION, POOLED, CBAM, MASK, FOUR, *REVERSE),
     "cbam_beside_a_bare_level": (POOLED, "network.cbam.levels=[4]", MASK, *REVERSE),
-    "cbam_that_never_runs": ("network.cbam.levels=[3, 5]",),
     "finest_level_pooled": ("network.pooled_levels=[1, 5]", FOUR, MASK, MAP),
 }
 

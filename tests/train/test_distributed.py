@@ -12,7 +12,7 @@ import distributed_steps
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from tiny_recipe import TINY
 from torch import Tensor
 
 import edgeskin
