@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 # Real images are tested with where they are: EDGESKIN_DATA, or the folder beside the checkout.
 EDGESKIN_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: help demo test test-main test-all test-core check clean python-fits
+.PHONY: help demo test test-main test-pairs test-all test-core check clean python-fits
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 constraints = $(firstword $(wildcard .ci/constraints-$(1).txt) .ci/constraints-3.12.txt)
@@ -25,7 +25,8 @@ SOURCES := $(shell find edgeskin train/recipes train/families export/profiles ex
 help:
 	@echo 'make demo    export the shipped network and screen a photo with it'
 	@echo 'make test    run the tests'
-	@echo 'make test-all  with every encoder under every head and link: half an hour'
+	@echo 'make test-pairs  every two of encoder, heads and links together, trained, quantized and exported'
+	@echo 'make test-all    all of them, every encoder under every head and link too: an hour'
 	@echo 'make check   formatting, lint, types, layering, documentation'
 	@echo 'make clean   remove the environments and caches that the others made'
 
@@ -36,15 +37,18 @@ demo: $(DEMO)
 
 test: test-main test-core
 
-test-main: CHOSEN := not product and not gpu
+test-main: CHOSEN := not pairs and not product and not gpu
+test-pairs: CHOSEN := pairs
 test-all: CHOSEN := not gpu
+test-main: SHARE := loadfile
+test-pairs test-all: SHARE := worksteal
 
 # One thread a worker: two workers with two threads each would fight for two cores.
-test-main test-all: export OMP_NUM_THREADS = 1
-test-main test-all: export EDGESKIN_DATA := $(EDGESKIN_DATA)
-test-main test-all: $(DEV)
+test-main test-pairs test-all: export OMP_NUM_THREADS = 1
+test-main test-pairs test-all: export EDGESKIN_DATA := $(EDGESKIN_DATA)
+test-main test-pairs test-all: $(DEV)
 	@$(if $(EDGESKIN_DATA),,echo 'no real images: set EDGESKIN_DATA to the parent of the data folders to test with them')
-	@.venv-dev/bin/python -m pytest -q -n 2 --dist loadfile \
+	@.venv-dev/bin/python -m pytest -q -n 2 --dist $(SHARE) \
 	  -m '$(CHOSEN) and not device$(if $(EDGESKIN_DATA),, and not data)'
 
 # Everything that must work where torch is not, on the oldest Python. pyenv's shim answers to python3.10 without being one.
@@ -56,7 +60,7 @@ test-core:
 
 .PHONY: test-core-3.10
 test-core-3.10: $(CORE)
-	@.venv-core/bin/python -m pytest -q -n 2 --dist loadfile -m 'not product and not gpu and not device and not data'
+	@.venv-core/bin/python -m pytest -q -n 2 --dist loadfile -m 'not pairs and not product and not gpu and not device and not data'
 
 check: $(DEV)
 	@.venv-dev/bin/ruff format --check -q .

@@ -49,13 +49,15 @@ SHOWN = 16
 Answers = dict[str, npt.NDArray[np.float32]]
 
 
-def with_product(chosen: Sequence[Combination]) -> list[ParameterSet]:
-    """Those, and behind the marker all others of the product; the tests of one stay with one worker (loadgroup)."""
+def with_product(chosen: Sequence[Combination]) -> list[Combination | ParameterSet]:
+    """Those, behind one marker what shows no feature for the first time, and behind another the rest of the product."""
+    first = first_of_their_kind(chosen)
     rest = [each for each in each_by_itself() if each.is_possible() and each not in set(chosen)]
-    marks = {each: [pytest.mark.xdist_group(str(each))] for each in (*chosen, *rest)}
-    for each in rest:
-        marks[each].append(pytest.mark.product)
-    return [pytest.param(each, marks=marks[each]) for each in (*chosen, *rest)]
+    return [
+        *first,
+        *(pytest.param(each, marks=pytest.mark.pairs) for each in chosen if each not in first),
+        *(pytest.param(each, marks=pytest.mark.product) for each in rest),
+    ]
 
 
 def batch(recipe: Recipe, count: int, seed: int) -> Batch:
@@ -239,17 +241,9 @@ def _in_reasonable_time() -> Iterator[None]:
         gc.enable()
 
 
-@pytest.fixture(scope="module", params=with_product(cover()), ids=str)
-def carried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Carried]:
-    """A network of the cover."""
-    yield Carried(request.param, tmp_path_factory.mktemp("every"))
-    gc.collect()
-
-
-@pytest.fixture(scope="module", params=with_product(first_of_their_kind(cover())), ids=str)
-def floating(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Carried]:
-    """A network of which the float form is traced too."""
-    yield Carried(request.param, tmp_path_factory.mktemp("floating"))
+@pytest.fixture(autouse=True)
+def _sweep() -> Iterator[None]:
+    yield
     gc.collect()
 
 
@@ -275,15 +269,13 @@ def test_every_network_that_is_possible_is_a_recipe_without_a_mistake() -> None:
 # --- what each of them does ---
 
 
-@pytest.mark.slow
-def test_steps_lower_the_loss_on_a_fixed_batch(carried: Carried) -> None:
+def steps_lower_the_loss_on_a_fixed_batch(carried: Carried) -> None:
     _, losses = carried.learnt
     assert len(losses) == FLOAT_STEPS
     assert losses[-1] < 0.95 * losses[0]
 
 
-@pytest.mark.slow
-def test_every_parameter_is_taught(carried: Carried) -> None:
+def every_parameter_is_taught(carried: Carried) -> None:
     links = carried.combination.links
     idle = {name for name, each in carried.learnt[0].named_parameters() if each.grad is None}
     if links.reverse and links.attention is None:
@@ -292,31 +284,18 @@ def test_every_parameter_is_taught(carried: Carried) -> None:
     assert idle == set()
 
 
-@pytest.mark.slow
-def test_quantization_aware_training_goes_on_where_float_training_ended(carried: Carried) -> None:
+def quantization_aware_training_goes_on_where_float_training_ended(carried: Carried) -> None:
     before, after = carried.learnt[1], carried.quantization_aware[1]
     assert len(after) == QAT_STEPS + FROZEN_STEPS
     assert max(after) < before[0]
 
 
-@pytest.mark.slow
-def test_the_integer_network_keeps_the_contract_with_nothing_left_in_float(carried: Carried) -> None:
+def the_integer_network_keeps_the_contract_with_nothing_left_in_float(carried: Carried) -> None:
     assert lint.lint(carried.int8) == ()
     assert read(carried.graph.int8) == carried.int8, "what is written is what was judged"
 
 
-@pytest.mark.slow
-def test_the_float_network_keeps_the_contract_and_computes_the_same_in_onnxruntime(floating: Carried) -> None:
-    assert lint.lint_float(floating.fp32) == ()
-    path = floating.folder / "fp32.onnx"
-    write_onnx(floating.fp32, path)
-    found, expected = reference_session(path).run(*floating.bytes), floating.in_torch(floating.learnt[0])
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, atol=1e-4, err_msg=name)
-
-
-@pytest.mark.slow
-def test_onnxruntime_computes_what_the_converted_network_computes(carried: Carried) -> None:
+def onnxruntime_computes_what_the_converted_network_computes(carried: Carried) -> None:
     for hop in carried.hops(carried.in_torch(carried.converted), carried.plain):
         assert hop.mean_abs <= numerics.EQUIVALENCE.mean_abs_limit(hop.engine_gap), hop
         assert hop.labels_equal is not False, hop
@@ -324,8 +303,7 @@ def test_onnxruntime_computes_what_the_converted_network_computes(carried: Carri
         assert hop.mean_abs < 0.2 * carried.plain[hop.tensor].std(axis=0).mean(), hop
 
 
-@pytest.mark.slow
-def test_the_uint8_twin_holds_the_same_network_and_answers_alike(carried: Carried) -> None:
+def the_uint8_twin_holds_the_same_network_and_answers_alike(carried: Carried) -> None:
     target = OnnxTarget()
     assert target.read(carried.artifact) == carried.int8
     twin = target.open(carried.artifact, plain=True).run(*carried.bytes)
@@ -334,3 +312,31 @@ def test_the_uint8_twin_holds_the_same_network_and_answers_alike(carried: Carrie
     for hop in carried.hops(carried.plain, carried.optimised):
         assert hop.mean_abs <= numerics.EQUIVALENCE.widest_mean_abs, hop
         assert hop.labels_equal is not False, hop
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("combination", with_product(cover()), ids=str)
+def test_a_network_learns_quantizes_keeps_the_contract_and_answers_alike_in_every_form(
+    combination: Combination, tmp_path: Path
+) -> None:
+    # One test, not six: whichever worker has it carries the network all the way, once.
+    carried = Carried(combination, tmp_path)
+    steps_lower_the_loss_on_a_fixed_batch(carried)
+    every_parameter_is_taught(carried)
+    quantization_aware_training_goes_on_where_float_training_ended(carried)
+    the_integer_network_keeps_the_contract_with_nothing_left_in_float(carried)
+    onnxruntime_computes_what_the_converted_network_computes(carried)
+    the_uint8_twin_holds_the_same_network_and_answers_alike(carried)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("combination", with_product(first_of_their_kind(cover())), ids=str)
+def test_its_float_form_keeps_the_contract_too_and_computes_the_same_in_onnxruntime(
+    combination: Combination, tmp_path: Path
+) -> None:
+    carried = Carried(combination, tmp_path)
+    assert lint.lint_float(carried.fp32) == ()
+    write_onnx(carried.fp32, tmp_path / "fp32.onnx")
+    found, expected = reference_session(tmp_path / "fp32.onnx").run(*carried.bytes), carried.in_torch(carried.learnt[0])
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-4, err_msg=name)
