@@ -16,35 +16,27 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from edgeskin import files, shipped
+from edgeskin import files, optional, shipped
 from edgeskin.benchmarks.memory import high_water_mib
-from edgeskin.train import recipe
-from edgeskin.train.balance import balance_for
-from edgeskin.train.checkpoint import PhaseName
-from edgeskin.train.loader import Batch
-from edgeskin.train.networks import build_network, metadata_width, prepared_network
-from edgeskin.train.objective import objective_for
-from edgeskin.train.phase import Trainer
-from edgeskin.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from edgeskin.train.checkpoint import PhaseName
+    from edgeskin.train.loader import Batch
+    from edgeskin.train.recipe import Recipe
 
 LIMIT_MIB = 6 * 1024
-PHASES: tuple[PhaseName, ...] = ("float", "qat")
+PHASES: "tuple[PhaseName, ...]" = ("float", "qat")
 STEPS = 2
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Of one phase of one recipe. imported_mib: the peak before the network is built, with torch and all modules
-    imported. peak_mib: at the end. Both None where the process died or the system does not tell.
-    """
+    """Of one phase of one recipe. peak_mib: None where the process died or the system does not tell."""
 
     recipe: str
-    phase: PhaseName
-    imported_mib: float | None
+    phase: "PhaseName"
     peak_mib: float | None
 
     @property
@@ -53,14 +45,21 @@ class Figure:
         return self.peak_mib is not None and self.peak_mib <= LIMIT_MIB
 
 
-def chosen(name: str, size: int = 224, batch: int = 16) -> Recipe:
+def chosen(name: str, size: int = 224, batch: int = 16) -> "Recipe":
     """A recipe, at the size and batch that all are compared at."""
+    from edgeskin.train import recipe
+
     overrides = (f"network.size={size}", f"float.batch={batch}", f"qat.batch={batch}")
     return recipe.read(shipped.find("recipes", name), overrides)
 
 
-def random_batch(chosen: Recipe, count: int) -> Batch:
+def random_batch(chosen: "Recipe", count: int) -> "Batch":
     """Pictures of noise, any masks, labels and fields."""
+    import torch
+
+    from edgeskin.train.loader import Batch
+    from edgeskin.train.networks import metadata_width
+
     size, width = chosen.network.size, metadata_width(chosen)
     random = torch.Generator().manual_seed(0)
     image = torch.rand(count, 3, size, size, generator=random) * 2 - 1
@@ -70,16 +69,23 @@ def random_batch(chosen: Recipe, count: int) -> Batch:
         for head in chosen.head_specs()
         if head.kind != "mask"
     }
-    fields: tuple[Tensor | None, ...] = (None, None, None)
+    fields = []
     if width is not None:
         complete = torch.rand(count, width, generator=random)
         hidden = (torch.rand(count, width, generator=random) > 0.7).float()
-        fields = (complete * (1 - hidden), complete, hidden)
+        fields = [complete * (1 - hidden), complete, hidden]
     return Batch(image.contiguous(memory_format=torch.channels_last), mask, torch.ones(count), labels, *fields)
 
 
-def take_steps(chosen: Recipe, phase: PhaseName) -> float:
+def take_steps(chosen: "Recipe", phase: "PhaseName") -> float:
     """Two steps of a phase with all that training keeps between them; the sum of the last losses."""
+    import torch
+
+    from edgeskin.train.balance import balance_for
+    from edgeskin.train.networks import build_network, prepared_network
+    from edgeskin.train.objective import objective_for
+    from edgeskin.train.phase import Trainer
+
     heads = chosen.head_specs()
     settings = chosen.float_phase if phase == "float" else chosen.qat
     module = build_network(chosen).train() if phase == "float" else prepared_network(chosen, None)
@@ -99,12 +105,12 @@ def take_steps(chosen: Recipe, phase: PhaseName) -> float:
     return last[-1]
 
 
-def measure(name: str, phase: PhaseName) -> Figure:
+def measure(name: str, phase: "PhaseName") -> Figure:
     """For a process of its own."""
-    torch.set_num_threads(1)
-    before = high_water_mib()
+    optional.require("torchao")
+    optional.require("torch").set_num_threads(1)
     take_steps(chosen(name), phase)
-    return Figure(name, phase, before, high_water_mib())
+    return Figure(name, phase, high_water_mib())
 
 
 def measured(names: Sequence[str]) -> Iterator[Figure]:
@@ -115,15 +121,13 @@ def measured(names: Sequence[str]) -> Iterator[Figure]:
                 try:
                     yield pool.submit(measure, name, phase).result()
                 except BrokenProcessPool:  # killed, as for want of memory
-                    yield Figure(name, phase, None, None)
+                    yield Figure(name, phase, None)
 
 
 def row(figure: Figure) -> str:
     """One line of the table."""
-    before, peak = (
-        "not measured" if mib is None else f"{mib / 1024:.2f}" for mib in (figure.imported_mib, figure.peak_mib)
-    )
-    return f"| {figure.recipe} | {figure.phase} | {before} | {peak} | {'yes' if figure.holds else '**no**'} |"
+    peak = "not measured" if figure.peak_mib is None else f"{figure.peak_mib / 1024:.2f}"
+    return f"| {figure.recipe} | {figure.phase} | {peak} | {'yes' if figure.holds else '**no**'} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, in MiB")
     given = parser.parse_args(arguments)
     names = given.recipes or sorted(path.stem for path in shipped.folder("recipes").glob("*.toml"))
-    print("| recipe | phase | imported, GiB | peak, GiB | at most 6 |", "|---|---|---|---|---|", sep="\n")
+    print("| recipe | phase | peak, GiB | at most 6 |", "|---|---|---|---|", sep="\n")
     figures = []
     for figure in measured(names):
         figures.append(figure)

@@ -46,17 +46,16 @@ def test_more_than_six_gib_or_no_figure_is_a_failure(
 ) -> None:
     def pretended(names: Sequence[str]) -> Iterator[object]:
         for name in names:
-            yield script.Figure(name, "float", 400.0, 500.0)
-            yield script.Figure(name, "qat", 400.0, peak_mib)
+            yield script.Figure(name, "float", 500.0)
+            yield script.Figure(name, "qat", peak_mib)
 
     monkeypatch.setattr(script, "measured", pretended)
     assert script.main(["phantom_tiny", "--json", str(tmp_path / "memory.json")]) == code
     table = capsys.readouterr().out.splitlines()
-    assert table[2] == "| phantom_tiny | float | 0.39 | 0.49 | yes |"
+    assert table[2] == "| phantom_tiny | float | 0.49 | yes |"
     assert len(table) == 4
     assert json.loads((tmp_path / "memory.json").read_text())["figures"][1] == {
         "recipe": "phantom_tiny",
         "phase": "qat",
-        "imported_mib": 400.0,
         "peak_mib": peak_mib,
     }
