@@ -26,8 +26,10 @@ def load(path: Path) -> Table:
     """The decoded contents of a TOML file. Raises: RecipeError where it cannot be read or is not TOML."""
     try:
         table: Table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(str(path), [f"cannot be read: {error}"]) from error
+    except OSError as error:
+        raise RecipeError(str(path), [f"cannot be read: {error.strerror or error}"]) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(str(path), [f"is not UTF-8: {error}"]) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(str(path), [f"is not TOML: {error}"]) from error
     return table
@@ -115,6 +117,8 @@ def _sentence(model: type[BaseModel], item: object) -> str:
             return f"{key} is missing"
         case "value_error":
             return f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"])
+        case "model_type":
+            return f"{key} is {item['input']!r}: write a table, [{key}]"
         case _:
             message = item["msg"][0].lower() + item["msg"][1:]
             return f"{key} is {item['input']!r}: {message}"

@@ -88,8 +88,10 @@ class Cases:
             raise DataError(f"{self.folder}: no split {name!r}{nearest(name, self.layout.splits)}")
         chosen = tuple(case for case in self.cases if case.split == name)
         if not chosen:
+            filled = [split for split in self.layout.splits if any(case.split == split for case in self.cases)]
             raise DataError(
-                f"{self.folder}/{self.table}: column {self.layout.split_column!r} puts no case in the split {name!r}"
+                f"{self.folder}/{self.table}: column {self.layout.split_column!r} puts no case in the split {name!r}. "
+                f"Splits with cases: {', '.join(filled) or 'none'}; a trained network has one more, select"
             )
         return chosen
 

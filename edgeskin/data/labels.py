@@ -75,7 +75,7 @@ def truth(cases: Sequence[Case], head: HeadSpec, column: str, words: Words | Non
     cases of a data set that has no such column.
 
     words: what the column calls the head's labels, where it does not use them. Shapes: -> [cases]. Raises: DataError
-    with every case whose cell is not a value of the head, or where no case has the column.
+    with every word that is not a value of the head, or where no case has the column.
     """
     assert head.kind != "mask", "a mask head's truth is a picture: read_mask"
     decode: Callable[[Case], int | None] = (
@@ -84,18 +84,27 @@ def truth(cases: Sequence[Case], head: HeadSpec, column: str, words: Words | Non
         else (lambda case: binary(case, column, words))
     )
     cells(cases, column)  # A missing column is one mistake, not one a case.
-    values, problems = [], []
+    values: list[int] = []
+    wrong: dict[str, list[str]] = {}
     for case in cases:
         try:
             answer = decode(case) if column in case.labels else None
         except DataError as error:
-            problems.append(str(error))
+            wrong.setdefault(case.value(column) or "", []).append(str(error))
         else:
             values.append(MISSING if answer is None else answer)
-    if problems:
+    if wrong:
         tables = " or ".join(dict.fromkeys(case.table for case in cases))
-        raise DataError(gathered(f"{tables}, column {column}, head {head.name}", problems))
+        raise DataError(
+            gathered(f"{tables}, column {column}, head {head.name}", [_once(each) for each in wrong.values()])
+        )
     return np.array(values, dtype=np.int64)
+
+
+def _once(sentences: Sequence[str]) -> str:
+    """The first of the cases that have the same wrong word, and how many more do."""
+    more = len(sentences) - 1
+    return sentences[0] + (f"; so in {more} more case{'s'[: more > 1]}" if more else "")
 
 
 def demand_every_class(answers: Truth, head: HeadSpec, column: str, split: str) -> None:

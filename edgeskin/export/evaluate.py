@@ -14,7 +14,7 @@ from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.benchmarks.measurements import AccuracyReport, MetadataGiven
 from edgeskin.contract.model import HeadSpec, ModelCard
 from edgeskin.data.cases import Case, Cases
-from edgeskin.data.datasets import DatasetLayout
+from edgeskin.data.datasets import GENERIC, DatasetLayout
 from edgeskin.data.duplicates import Progress
 from edgeskin.data.sets import SPLIT_SEED, open_like
 from edgeskin.data.symmetry import MASK_SYMMETRY, hold_out_voted, with_mask_symmetry
@@ -57,7 +57,8 @@ def evaluate(
     cases = cases_of(graph, folder, split)
     with opened(graph) as (fp32, int8):
         beside = "" if metadata is None else f", metadata {metadata}"
-        say(f"{data.name}, {split}: {len(cases)} images{beside}, float and int8")
+        view = "" if folder.layout.name in (data.name, GENERIC.name) else f" as {folder.layout.name}"
+        say(f"{data.name}{view}, {split}: {len(cases)} images{beside}, float and int8")
         report = measure(graph, int8, fp32, folder, split, metadata=metadata, progress=progress)
     evidence.append(graph.evidence, EvidenceEntry.of(report, graph.sha256, device.engine_versions()))
     return report

@@ -151,7 +151,7 @@ def test_an_unknown_column_or_split_is_answered_with_the_nearest_name(folder: Pa
         cases.cases[0].value("melanom")
     with pytest.raises(DataError, match=r"no split 'tests'; did you mean 'test'\?"):
         cases.split("tests")
-    with pytest.raises(DataError, match="puts no case in the split 'test'"):
+    with pytest.raises(DataError, match=r"puts no case in the split 'test'\. Splits with cases: train"):
         cases.split("test")
 
 

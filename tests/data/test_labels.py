@@ -48,3 +48,14 @@ def test_seven_diagnoses_become_three() -> None:
 def test_a_label_with_words_of_its_own_is_no_longer_a_word() -> None:
     with pytest.raises(DataError, match="nv: diagnosis is 'nv'"):
         truth(CASES, THREE, "diagnosis", {"melanoma": ("mel",), "nv": ("nevus",), "other": ("bcc", "bkl")})
+
+
+def test_a_wrong_word_is_told_once_with_the_number_of_its_cases() -> None:
+    seven = HeadSpec(name="seven", kind="softmax", labels=("akiec", "df"))
+    with pytest.raises(DataError) as caught:
+        truth([*CASES, *CASES, *CASES[:1]], seven, "diagnosis")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 5, "a headline, and a line for each of mel, nv, bcc, bkl"
+    assert lines[1].startswith("  mel: diagnosis is 'mel'")
+    assert lines[1].endswith("; so in 2 more cases")
+    assert lines[2].endswith("; so in 1 more case")

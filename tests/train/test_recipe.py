@@ -220,6 +220,16 @@ def test_a_missing_recipe_is_one_sentence(tmp_path: Path) -> None:
         recipe.read(tmp_path / "absent.toml")
 
 
+def test_a_recipe_that_extends_a_missing_one_is_named_with_it(tmp_path: Path) -> None:
+    (tmp_path / "child.toml").write_text('extends = "absent.toml"\n')
+    with pytest.raises(RecipeError, match=r"child\.toml: extends 'absent\.toml', but there is no file .*absent\.toml"):
+        recipe.read(tmp_path / "child.toml")
+
+
+def test_a_word_where_a_table_belongs_is_told_to_become_one() -> None:
+    assert problems("float.schedule='cosin'") == ("float.schedule is 'cosin': write a table, [float.schedule]",)
+
+
 def test_heads_get_their_labels_and_the_threshold_one_half() -> None:
     specs = {spec.name: spec for spec in recipe.read(PHANTOM).head_specs()}
     assert specs["mask"].labels == ("lesion",)

@@ -108,6 +108,8 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> declaration.Table:
         return table
     if not isinstance(base, str):
         raise RecipeError(str(path), [f"extends is {base!r}; write the name of a recipe beside it"])
+    if not (path.parent / base).is_file():
+        raise RecipeError(str(path), [f"extends {base!r}, but there is no file {path.parent / base}"])
     table_of_base = _extended(path.parent / base, (*seen, path))
     data = table_of_base.get("data")
     if isinstance(data, dict) and isinstance(data.get("exclude"), str):
