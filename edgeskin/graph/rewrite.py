@@ -27,6 +27,7 @@ from edgeskin.graph.ir import (
     Pad,
     Quantization,
     Requantize,
+    Shape,
     Sigmoid,
     Softmax,
     Tensor,
@@ -44,6 +45,7 @@ INT32 = np.iinfo(np.int32)
 def normalise(network: Network) -> Network:
     """The same function in normal form; idempotent, exact on the quantized values."""
     for rewrite in (
+        _tie_weights,
         _part_tails,
         _settle_quantization,
         _fuse_bias,
@@ -80,6 +82,46 @@ def _until_stable(step: Callable[[Network], Network | None], network: Network) -
     while (found := step(network)) is not None:
         network = found
     return network
+
+
+def untie_weights(network: Network) -> Network:
+    """Every layer with a quantized weight of its own, a copy where several read one; `normalise` ties them again.
+
+    Where the CPU has no VNNI, onnxruntime turns int8 weights beyond ±64 into uint8 ones under a name of the weight's: the
+    second reader of one (CBAM, a mask read early as a gate) ends its start with "Attempt to replace the existing
+    tensor" (1.31 and 1.32).
+    """
+    nodes, copies, seen = [], list[Tensor](), set[str]()
+    for node in network.nodes:
+        inputs = list(node.inputs)
+        for position, tensor in enumerate(network.operands(node)):
+            if not _is_weight(tensor):
+                continue
+            if tensor.name in seen:
+                inputs[position] = next(
+                    name for name in _numbered(tensor.name) if name not in seen and name not in network.tensors
+                )
+                copies.append(replace(tensor, name=inputs[position]))
+            seen.add(inputs[position])
+        nodes.append(replace(node, inputs=tuple(inputs)))
+    return _rebuild(network, nodes, changed=copies) if copies else network
+
+
+def _tie_weights(network: Network) -> Network:
+    """Quantized weights of equal contents and scales -> one, under the name of the first."""
+    first: dict[tuple[Quantization | None, Shape, bytes], str] = {}
+    renamed: dict[str, str] = {}
+    for node in network.nodes:
+        for tensor in network.operands(node):
+            if tensor.data is not None and _is_weight(tensor):
+                known = first.setdefault((tensor.quantization, tensor.shape, tensor.data.tobytes()), tensor.name)
+                if known != tensor.name:
+                    renamed[tensor.name] = known
+    return _rebuild(network, network.nodes, renamed=renamed) if renamed else network
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    return tensor.is_constant and tensor.quantization is not None and tensor.quantization.axis is not None
 
 
 def _part_tails(network: Network) -> Network:

@@ -53,7 +53,7 @@ from edgeskin.graph.ir import (
     Softmax,
     Tensor,
 )
-from edgeskin.graph.rewrite import INT32, bias_integers, node_grid, saturated
+from edgeskin.graph.rewrite import INT32, bias_integers, node_grid, saturated, untie_weights
 from edgeskin.optional import require
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def to_onnx(
     activations: how quantized activations are stored. metadata: goes into the model's metadata_props.
     """
     library = require("onnx")
-    writer = _Writer(network, activations == "uint8")
+    uint8 = activations == "uint8"
+    writer = _Writer(untie_weights(network) if uint8 else network, uint8)
     writer.write()
     graph = library.helper.make_graph(
         writer.nodes,

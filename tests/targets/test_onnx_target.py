@@ -15,6 +15,7 @@ from edgeskin.errors import ContractError, GraphError, TargetError
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Quantization
 from edgeskin.graph.read import read
+from edgeskin.graph.rewrite import snap_biases
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.base import Artifact
 from edgeskin.targets.onnx import OnnxSession, OnnxTarget, cpu_flags, reference_session, sums_bytes_exactly
@@ -295,3 +296,37 @@ def test_a_file_with_another_input_is_refused_when_opened(tmp_path: Path) -> Non
     onnx.save(raw.model(), tmp_path / "model.onnx")
     with pytest.raises(TargetError, match=r"its inputs are image .*age"):
         OnnxSession(tmp_path / "model.onnx")
+
+
+def test_a_weight_that_two_layers_read_runs_where_the_cpu_may_saturate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = Raw()
+    x = raw.door()
+    # Beyond ±64: onnxruntime leaves smaller weights as they are, since no sum of theirs saturates.
+    weight = raw.op(
+        "DequantizeLinear",
+        raw.constant(raw.random.integers(-127, 128, (3, 3, 3, 3)), np.int8, "twice.weight"),
+        raw.constant(np.full(3, 0.0016)),
+        raw.constant(np.zeros(3), np.int8),
+        axis=0,
+    )
+    for scale in (0.0625, 0.03125):
+        x = raw.q(raw.op("Conv", x, weight, raw.bias(3), kernel_shape=[3, 3], pads=[1] * 4), scale)
+    raw.head(raw.q(raw.op("ReduceMean", x, raw.constant([2, 3], np.int64), keepdims=0), 0.0078125), 3, "melanoma")
+    network = snap_biases(read(raw.model()))
+    canonical, twin = tmp_path / "int8.onnx", tmp_path / "model.onnx"
+    write_onnx(network, canonical)
+    write_onnx(network, twin, activations="uint8")
+    assert read(twin) == read(canonical) == network
+    weights = [name for name in stored(twin) if name.startswith("twice.weight") and not name.endswith("point")]
+    assert sorted(weights) == ["twice.weight", "twice.weight_2", "twice.weight_2_scale", "twice.weight_scale"]
+    grey = np.broadcast_to(np.uint8([20, 230])[:, None, None, None], (2, 3, 12, 12)).copy()
+    expected = reference_session(canonical).run(grey)["melanoma"]
+    assert abs(expected[0] - expected[1]) > 0.04
+    monkeypatch.setattr("edgeskin.targets.onnx.sums_bytes_exactly", lambda _: False)
+    np.testing.assert_allclose(OnnxSession(twin).run(grey)["melanoma"], expected, atol=0.016)
+
+
+def stored(path: Path) -> list[str]:
+    return [tensor.name for tensor in onnx.load(path).graph.initializer]
