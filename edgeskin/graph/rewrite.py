@@ -87,8 +87,8 @@ def _until_stable(step: Callable[[Network], Network | None], network: Network) -
 def untie_weights(network: Network) -> Network:
     """Every layer with a quantized weight of its own, a copy where several read one; `normalise` ties them again.
 
-    Where the CPU has no VNNI, onnxruntime turns int8 weights beyond ±64 into uint8 ones under a name of the weight's: the
-    second reader of one (CBAM, a mask read early as a gate) ends its start with "Attempt to replace the existing
+    Where the CPU has no VNNI, onnxruntime turns int8 weights beyond ±64 into uint8 ones under a name of the weight's:
+    the second reader of one (CBAM, a mask read early as a gate) ends its start with "Attempt to replace the existing
     tensor" (1.31 and 1.32).
     """
     nodes, copies, seen = [], list[Tensor](), set[str]()
