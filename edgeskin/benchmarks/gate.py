@@ -198,7 +198,7 @@ def _settle(term: _Term, may_be_pending: Collection[Section]) -> Promise:
 
 def _accuracy(measurements: Measurements, gate: Gate, card: ModelCard, accept_inherited: bool) -> Iterator[_Term]:
     report = measurements.accuracy
-    why_not = "no data was given and there is no evidence for this graph"
+    why_not = measurements.not_measured.get("accuracy", "")
     if report is not None and report.inherited_from is not None:
         if not accept_inherited:
             report, why_not = None, "this profile does not accept inherited accuracy; give --data"

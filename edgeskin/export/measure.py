@@ -53,8 +53,10 @@ def measure(
         say("measuring speed and memory")
         speed = _speed(session, fp32, precision, cases, threads)
         used = memory_of(artifact, graph.card.size, threads)
+        accuracy = _accuracy(graph, precision, session, fp32, labelled, profile.split, say, progress)
+        unknown = {} if accuracy is not None else {"accuracy": _no_evidence(graph, profile.split)}
         return Measurements(
-            accuracy=_accuracy(graph, precision, session, fp32, labelled, profile.split, say, progress),
+            accuracy=accuracy,
             reads_back=target.read(artifact) == read(graph.int8 if precision == "int8" else graph.fp32),
             numerics=hops,
             latency=speed.figures,
@@ -63,7 +65,7 @@ def measure(
             memory=used.figure,
             placement=PlacementFigure.of(session.placement()),
             device=device.facts(),
-            not_measured=used.not_measured,
+            not_measured=used.not_measured | unknown,
         )
 
 
@@ -173,3 +175,12 @@ def _accuracy(
         if entry is not None:
             return entry.inherited(precision)
     return None
+
+
+def _no_evidence(graph: Graph, split: str) -> str:
+    """Why accuracy is not known, and by which other split it could be judged."""
+    entries = evidence.read(graph.evidence)
+    splits = dict.fromkeys(entry.split for entry in entries if entry.graph_sha256 == graph.sha256)
+    others = [each for each in splits if not evidence.touches_test(each)]
+    hint = f" (there is on {', '.join(others)}: --split {others[-1]} judges by it)" if others else ""
+    return f"no data was given and there is no evidence for this graph on {evaluate.canonical(split)}{hint}"

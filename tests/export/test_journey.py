@@ -153,6 +153,19 @@ def test_accuracy_rests_on_the_evidence_of_this_graph_and_its_own_data_set(
     assert journey.export(Graph.open(graph.folder), judged, tmp_path / "bundle").verdict.state == "failed"
 
 
+def test_evidence_on_another_split_is_named_but_test_never(graph: Graph, profile: Profile, tmp_path: Path) -> None:
+    gate = tmp_path / "gate.toml"
+    gate.write_text("[floor]\nmelanoma_auroc = 0.5\n")
+    for split in ("select", "test"):
+        evidence.append(graph.evidence, _evidence(graph, "generic", 0.8).model_copy(update={"split": split}))
+    exported = journey.export(graph, profile.altered(gate=str(gate)), tmp_path / "bundle")
+    (promise,) = exported.verdict.promises
+    assert promise.state == "failed"
+    assert "no evidence for this graph on select+val (there is on select: --split select judges" in promise.sentence
+    judged = journey.export(graph, profile.altered(gate=str(gate), split="select"), tmp_path / "bundle")
+    assert [promise.measured for promise in judged.verdict.promises] == [0.8]
+
+
 def _evidence(graph: Graph, dataset: str, auroc: float) -> EvidenceEntry:
     figure = MetricFigure(float=auroc, int8=auroc, drop=0, drop_upper95=0, n=9)
     report = AccuracyReport(
