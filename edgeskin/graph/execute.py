@@ -8,7 +8,6 @@ What is float in the network is float32 between operators and float64 within one
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -83,14 +82,15 @@ def apply(network: Network, node: Node, values: Values) -> Array:
 
     Raises: GraphError where its accumulator leaves int32, in which no device could hold it.
     """
-    operands = tuple(_Operand(tensor, values.get(tensor.name, tensor.data)) for tensor in network.operands(node))
-    result = network.result(node)
+    tensors = network.operands(node)
+    operands = [values[tensor.name] if tensor.data is None else tensor.data for tensor in tensors]
     grid = node_grid(network, node)
     if grid is not None:
-        exact = _weighted(node, operands, np.asarray(grid, np.float64))
+        exact = _weighted(node, tensors, operands, grid)
     else:
-        exact = _RULES[type(node.operator)](node.operator, [each.real() for each in operands])
-    return stored(result, _activated(exact, node.activation))
+        reals = [real(tensor, value) for tensor, value in zip(tensors, operands, strict=True)]
+        exact = _RULES[type(node.operator)](node.operator, reals)
+    return stored(network.result(node), _activated(exact, node.activation))
 
 
 def real(tensor: Tensor, value: Array) -> Real:
@@ -123,23 +123,6 @@ def _enter(tensor: Tensor, given: Array | None) -> Array:
     return given if tensor.quantization is None else _rounded(given.astype(np.float64), tensor.quantization)
 
 
-@dataclass(frozen=True, eq=False)
-class _Operand:
-    tensor: Tensor
-    value: Array | None
-
-    def integers(self) -> Real:
-        """The integers of a quantized operand, as float64, which holds sums of their products exactly."""
-        if self.value is None:
-            raise GraphError(f"{self.tensor.name} was not computed")
-        return self.value.astype(np.float64)
-
-    def real(self) -> Real:
-        if self.value is None:
-            raise GraphError(f"{self.tensor.name} was not computed")
-        return real(self.tensor, self.value)
-
-
 def _activated(exact: Real, activation: Activation | None) -> Real:
     if activation is None:
         return exact
@@ -149,18 +132,21 @@ def _activated(exact: Real, activation: Activation | None) -> Real:
 # --- convolutions and linear layers ---
 
 
-def _weighted(node: Node, operands: Sequence[_Operand], grid: Real) -> Real:
-    """A quantized layer: whole numbers summed in steps of the bias grid s_in·s_w, then the real number of each sum."""
-    x, weight = operands[:2]
-    sums = _linear_map(node.operator, x.integers(), weight.integers())
+def _weighted(node: Node, tensors: Sequence[Tensor], operands: Sequence[Array], grid: npt.NDArray[np.float32]) -> Real:
+    """A quantized layer: whole numbers summed in steps of the bias grid s_in·s_w, then the real number of each sum.
+
+    The integers are float64 here, which holds sums of their products exactly and multiplies matrices fast.
+    """
+    x, weight = tensors[:2]
+    sums = _linear_map(node.operator, operands[0].astype(np.float64), operands[1].astype(np.float64))
     channels = [-1 if axis == 1 else 1 for axis in range(sums.ndim)]
-    if len(operands) > 2:
-        sums = sums + bias_integers(operands[2].tensor, grid.astype(np.float32)).reshape(channels)
+    if len(tensors) > 2:
+        sums = sums + bias_integers(tensors[2], grid).reshape(channels)
     if np.abs(sums).max(initial=0) > INT32.max:
         raise GraphError(f"{node.name} ({node.kind}): its sums leave int32; no device can hold them")
-    assert x.tensor.quantization is not None
-    assert weight.tensor.quantization is not None
-    step = x.tensor.quantization.scale.astype(np.float64) * weight.tensor.quantization.scale.astype(np.float64)
+    assert x.quantization is not None
+    assert weight.quantization is not None
+    step = x.quantization.scale.astype(np.float64) * weight.quantization.scale.astype(np.float64)
     return sums * (step.reshape(channels) if step.ndim else step)
 
 
