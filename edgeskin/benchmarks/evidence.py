@@ -91,13 +91,22 @@ def find(
 
     Raises: as `read`.
     """
-    fitting = [
+    fitting = [entry for entry in of(path, graph_sha256, dataset, metadata=metadata) if entry.split == split]
+    return fitting[-1] if fitting else None
+
+
+def of(
+    path: Path, graph_sha256: str, dataset: str | None = None, *, metadata: MetadataGiven | None = None
+) -> tuple[EvidenceEntry, ...]:
+    """Every entry of this very Graph (of `dataset`, if given) with such metadata, on whatever split, oldest first.
+
+    Raises: as `read`.
+    """
+    return tuple(
         entry
         for entry in read(path)
-        if (entry.graph_sha256, entry.split, entry.metadata) == (graph_sha256, split, metadata)
-        and dataset in (None, entry.dataset)
-    ]
-    return fitting[-1] if fitting else None
+        if (entry.graph_sha256, entry.metadata) == (graph_sha256, metadata) and dataset in (None, entry.dataset)
+    )
 
 
 def refuse_second_test(

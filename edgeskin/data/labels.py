@@ -90,7 +90,7 @@ def truth(cases: Sequence[Case], head: HeadSpec, column: str, words: Words | Non
         try:
             answer = decode(case) if column in case.labels else None
         except DataError as error:
-            wrong.setdefault(case.value(column) or "", []).append(str(error))
+            wrong.setdefault(case.value(column), []).append(str(error))
         else:
             values.append(MISSING if answer is None else answer)
     if wrong:

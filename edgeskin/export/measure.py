@@ -167,8 +167,7 @@ def _accuracy(
     if labelled is not None:
         say(f"measuring accuracy on {labelled.folder.name}, {split}")
         return evaluate.measure(graph, session, fp32, labelled, split, progress=progress)
-    # Evidence of the data sets it was trained on; where the card names none, of any.
-    for dataset in graph.card.provenance.data or (None,):
+    for dataset in _evidence_of(graph):
         entry = evidence.find(
             graph.evidence, graph.sha256, evaluate.canonical(split), dataset, metadata=evaluate.given(graph.card)
         )
@@ -177,10 +176,19 @@ def _accuracy(
     return None
 
 
+def _evidence_of(graph: Graph) -> tuple[str | None, ...]:
+    """The data sets whose evidence counts: those it was trained on; where the card names none, any."""
+    return graph.card.provenance.data or (None,)
+
+
 def _no_evidence(graph: Graph, split: str) -> str:
     """Why accuracy is not known, and by which other split it could be judged."""
-    entries = evidence.read(graph.evidence)
-    splits = dict.fromkeys(entry.split for entry in entries if entry.graph_sha256 == graph.sha256)
-    others = [each for each in splits if not evidence.touches_test(each)]
+    metadata = evaluate.given(graph.card)
+    entries = [
+        entry
+        for dataset in _evidence_of(graph)
+        for entry in evidence.of(graph.evidence, graph.sha256, dataset, metadata=metadata)
+    ]
+    others = list(dict.fromkeys(entry.split for entry in entries if not evidence.touches_test(entry.split)))
     hint = f" (there is on {', '.join(others)}: --split {others[-1]} judges by it)" if others else ""
     return f"no data was given and there is no evidence for this graph on {evaluate.canonical(split)}{hint}"

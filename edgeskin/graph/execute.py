@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgeskin.errors import GraphError
 from edgeskin.graph.ir import (
+    PIXEL_SCALE,
     Activate,
     Activation,
     Add,
@@ -139,22 +140,24 @@ def _weighted(node: Node, tensors: Sequence[Tensor], operands: Sequence[Array], 
     """
     x, weight = tensors[:2]
     sums = _linear_map(node.operator, operands[0].astype(np.float64), operands[1].astype(np.float64))
-    channels = [-1 if axis == 1 else 1 for axis in range(sums.ndim)]
     if len(tensors) > 2:
-        sums = sums + bias_integers(tensors[2], grid).reshape(channels)
+        sums = sums + _along(bias_integers(tensors[2], grid), 1, sums.ndim)
     if np.abs(sums).max(initial=0) > INT32.max:
         raise GraphError(f"{node.name} ({node.kind}): its sums leave int32; no device can hold them")
     assert x.quantization is not None
     assert weight.quantization is not None
     step = x.quantization.scale.astype(np.float64) * weight.quantization.scale.astype(np.float64)
-    return sums * (step.reshape(channels) if step.ndim else step)
+    return sums * _along(step, 1, sums.ndim)
 
 
 def _float_weighted(operator: Operator, operands: Sequence[Real]) -> Real:
     sums = _linear_map(operator, *operands[:2])
-    if len(operands) < 3:
-        return sums
-    return sums + operands[2].reshape([-1 if axis == 1 else 1 for axis in range(sums.ndim)])
+    return sums if len(operands) < 3 else sums + _along(operands[2], 1, sums.ndim)
+
+
+def _along(values: Real, axis: int, rank: int) -> Real:
+    """Values, one for each place of an axis or one for all, in a shape that multiplies a tensor of that rank."""
+    return values.reshape([-1 if each == axis else 1 for each in range(rank)])
 
 
 def _linear_map(operator: Operator, x: Real, weight: Real) -> Real:
@@ -167,7 +170,7 @@ def _linear_map(operator: Operator, x: Real, weight: Real) -> Real:
     return np.asarray(x @ weight.T)
 
 
-def _offsets(kernel: tuple[int, ...], dilations: Pair) -> Iterator[tuple[Pair, Pair]]:
+def _offsets(kernel: Pair, dilations: Pair) -> Iterator[tuple[Pair, Pair]]:
     """Every place in a kernel, and how far it lies from the first in pixels."""
     for row in range(kernel[0]):
         for column in range(kernel[1]):
@@ -192,9 +195,10 @@ def _grouped(weight: Real, patch: Real, groups: int) -> Real:
 def _convolve(operator: Conv, x: Real, weight: Real) -> Real:
     padded = _padded(x, operator.pads, 0.0)
     outputs, per_group, *kernel = weight.shape
-    size = _windows(padded, (kernel[0], kernel[1]), operator.strides, operator.dilations)
+    window: Pair = (kernel[0], kernel[1])
+    size = _windows(padded, window, operator.strides, operator.dilations)
     sums = np.zeros((x.shape[0], outputs, *size))
-    for (row, column), start in _offsets(tuple(kernel), operator.dilations):
+    for (row, column), start in _offsets(window, operator.dilations):
         part = weight[:, :, row, column].reshape(operator.groups, -1, per_group)
         rows, columns = _every(start, operator.strides, size)
         sums += _grouped(part, padded[:, :, rows, columns], operator.groups)
@@ -203,16 +207,17 @@ def _convolve(operator: Conv, x: Real, weight: Real) -> Real:
 
 def _convolve_transposed(operator: ConvTranspose, x: Real, weight: Real) -> Real:
     inputs, per_group, *kernel = weight.shape
+    window: Pair = (kernel[0], kernel[1])
     top, left, bottom, right = operator.pads
     here: Pair = (x.shape[2], x.shape[3])
     spread = [
         (n - 1) * stride + (k - 1) * dilation + 1 + more
         for n, stride, k, dilation, more in zip(
-            here, operator.strides, kernel, operator.dilations, operator.output_padding, strict=True
+            here, operator.strides, window, operator.dilations, operator.output_padding, strict=True
         )
     ]
     sums = np.zeros((x.shape[0], per_group * operator.groups, *spread))
-    for (row, column), start in _offsets(tuple(kernel), operator.dilations):
+    for (row, column), start in _offsets(window, operator.dilations):
         part = weight[:, :, row, column].reshape(operator.groups, inputs // operator.groups, per_group)
         rows, columns = _every(start, operator.strides, here)
         sums[:, :, rows, columns] += _grouped(part.transpose(0, 2, 1), x, operator.groups)
@@ -270,7 +275,7 @@ def _resampled(x: Real, axis: int, size: int, mode: str) -> Real:
     centres = np.clip((places + 0.5) * before / size - 0.5, 0, before - 1)
     low = np.floor(centres).astype(np.intp)
     high = np.minimum(low + 1, before - 1)
-    share = (centres - low).reshape([-1 if each == axis else 1 for each in range(x.ndim)])
+    share = _along(centres - low, axis, x.ndim)
     return np.asarray(np.take(x, low, axis) * (1 - share) + np.take(x, high, axis) * share)
 
 
@@ -299,7 +304,7 @@ def _reshape(operator: Reshape, x: Real) -> Real:
 
 
 _RULES: Mapping[type, Callable[..., Real]] = {
-    Pixels: lambda _, given: (given[0] - ZERO_PIXEL) / 128,
+    Pixels: lambda _, given: (given[0] - ZERO_PIXEL) * PIXEL_SCALE,
     Conv: _float_weighted,
     ConvTranspose: _float_weighted,
     Linear: _float_weighted,

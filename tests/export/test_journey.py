@@ -158,6 +158,8 @@ def test_evidence_on_another_split_is_named_but_test_never(graph: Graph, profile
     gate.write_text("[floor]\nmelanoma_auroc = 0.5\n")
     for split in ("select", "test"):
         evidence.append(graph.evidence, _evidence(graph, "generic", 0.8).model_copy(update={"split": split}))
+    other_set = _evidence(graph, "ham10000", 0.8).model_copy(update={"split": "val"})
+    evidence.append(graph.evidence, other_set)  # not trained on, so it would not judge, and is not offered
     exported = journey.export(graph, profile.altered(gate=str(gate)), tmp_path / "bundle")
     (promise,) = exported.verdict.promises
     assert promise.state == "failed"

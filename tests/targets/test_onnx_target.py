@@ -322,14 +322,11 @@ def test_a_weight_that_two_layers_read_runs_where_the_cpu_may_saturate(
     write_onnx(network, canonical)
     write_onnx(network, twin, activations="uint8")
     assert read(twin) == read(canonical) == network
-    weights = [name for name in stored(twin) if name.startswith("twice.weight") and not name.endswith("point")]
+    names = [tensor.name for tensor in onnx.load(twin).graph.initializer]
+    weights = [name for name in names if name.startswith("twice.weight") and not name.endswith("point")]
     assert sorted(weights) == ["twice.weight", "twice.weight_2", "twice.weight_2_scale", "twice.weight_scale"]
     grey = np.broadcast_to(np.uint8([20, 230])[:, None, None, None], (2, 3, 12, 12)).copy()
     expected = reference_session(canonical).run(grey)["melanoma"]
     assert abs(expected[0] - expected[1]) > 0.04
     monkeypatch.setattr("edgeskin.targets.onnx.sums_bytes_exactly", lambda _: False)
     np.testing.assert_allclose(OnnxSession(twin).run(grey)["melanoma"], expected, atol=0.016)
-
-
-def stored(path: Path) -> list[str]:
-    return [tensor.name for tensor in onnx.load(path).graph.initializer]
