@@ -16,6 +16,7 @@ EXTRA_OF = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "ai_edge_litert": "tflite",
+    "tflite_runtime": "tflite-runtime",
     "tflite": "tflite",
     "flatbuffers": "tflite",
     "coremltools": "coreml",

@@ -209,13 +209,16 @@ class MemoryFigure(Frozen):
 class PlacementFigure(Frozen):
     """Where the operators really ran, read from the engine.
 
-    float_operators: names of those left in float although the network quantizes them.
+    float_operators: names of those left in float although the network quantizes them. partitions: in how many parts a
+    delegate took the network over, None where the engine has no delegates. undelegated: the operators it did not take.
     """
 
     provider: str
     convolutions: Count
     integer_convolutions: Count
     float_operators: tuple[str, ...] = ()
+    partitions: Count | None = None
+    undelegated: tuple[str, ...] = ()
 
     @staticmethod
     def of(placement: Placement) -> "PlacementFigure":

@@ -10,6 +10,7 @@ from edgeskin.targets.base import Precision, Target
 
 TARGETS: Mapping[str, str] = {
     "onnx": "edgeskin.targets.onnx:OnnxTarget",
+    "tflite": "edgeskin.targets.tflite:TfliteTarget",
 }
 """The word on the command line -> the class that carries it out, imported at use."""
 

@@ -8,10 +8,13 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from edgeskin.errors import TargetError
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 
 Precision: TypeAlias = Literal["int8", "fp16", "fp32"]
+IMAGE, METADATA = "image", "metadata"
+"""The inputs by name, as the QAT contract has them."""
 UInt8: TypeAlias = npt.NDArray[np.uint8]
 Float32: TypeAlias = npt.NDArray[np.float32]
 
@@ -36,12 +39,53 @@ class Placement:
     convolutions: how many there are; integer_convolutions: how many run as integer kernels.
     float_operators: names of those left in float although the network quantizes them.
     provider: the engine's own name for where it runs.
+    partitions: in how many parts a delegate took the network over, None where the engine has no delegates.
+    undelegated: the operators it did not take.
     """
 
     provider: str
     convolutions: int
     integer_convolutions: int
     float_operators: tuple[str, ...]
+    partitions: int | None = None
+    undelegated: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an artifact takes, for a session to demand before its engine sees it.
+
+    path: of the artifact, for messages. image: its shape [3, S, S]. metadata_width: M of the input `metadata`, None
+    where the network takes the image alone.
+    """
+
+    path: str
+    image: tuple[int, ...]
+    metadata_width: int | None
+
+    def demand(self, image: UInt8, metadata: Float32 | None) -> None:
+        """Raises: TargetError for an input of another shape or type, for metadata that is missing or not taken."""
+        self._demand(IMAGE, image, "uint8", self.image)
+        width = self.metadata_width
+        if metadata is None:
+            if width is not None:
+                raise TargetError(
+                    f"{self.path}: takes {METADATA} as float32 [N, {width}] beside {IMAGE}, and none was given. "
+                    "Where nothing is known, give what the model card's metadata encodes as unknown"
+                )
+            return
+        if width is None:
+            raise TargetError(f"{self.path}: takes {IMAGE} alone, and {METADATA} was given. Run it without")
+        self._demand(METADATA, metadata, "float32", (width,))
+        if len(metadata) != len(image):
+            raise TargetError(f"{self.path}: {len(image)} rows of {IMAGE}, but {len(metadata)} of {METADATA}")
+
+    def _demand(self, name: str, given: UInt8 | Float32, kind: str, shape: tuple[int, ...]) -> None:
+        if given.dtype != kind or given.ndim != len(shape) + 1 or given.shape[1:] != shape:
+            raise TargetError(
+                f"{self.path}: takes {name} as {kind} [N, {', '.join(map(str, shape))}], "
+                f"not {given.dtype} {list(given.shape)}"
+            )
 
 
 class Session(Protocol):

@@ -16,7 +16,7 @@ from edgeskin.graph.ir import Network, Node
 from edgeskin.graph.load import load
 from edgeskin.graph.read import read
 from edgeskin.graph.write import write_onnx
-from edgeskin.targets.base import Artifact, Float32, Placement, Precision, UInt8
+from edgeskin.targets.base import IMAGE, METADATA, Artifact, Float32, Inputs, Placement, Precision, UInt8
 
 if TYPE_CHECKING:
     import onnx
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 PROVIDER = "CPUExecutionProvider"
 FILE = "model.onnx"
-IMAGE, METADATA = "image", "metadata"
-"""The inputs by name, as the QAT contract has them."""
-
 _QUANTIZES_FLOAT_WEIGHTS = "WeightBiasQuantization"
 """An optimiser of onnxruntime that turns float weights between quantized tensors into int8 of its own making: it would
 undo every layer kept in float. Weights and biases that are to be integers are integers in our file."""
@@ -108,20 +105,20 @@ class OnnxSession:
         self._plain = plain
         self._session = self._start()
         inputs = {given.name: given for given in self._session.get_inputs()}
-        self._image, metadata = inputs.pop(IMAGE, None), inputs.pop(METADATA, None)
+        image, metadata = inputs.pop(IMAGE, None), inputs.pop(METADATA, None)
         width = None if metadata is None else metadata.shape[-1]
-        if self._image is None or inputs or not isinstance(width, int | None):
+        if image is None or inputs or not isinstance(width, int | None):
             found = ", ".join(f"{given.name} {given.shape}" for given in self._session.get_inputs())
             raise TargetError(
                 f"{path}: its inputs are {found}; a network takes {IMAGE} [N, 3, S, S], and perhaps {METADATA} [N, M]"
             )
-        self._width = width
+        self._inputs = Inputs(str(path), tuple(image.shape[1:]), width)
         self._outputs = tuple(output.name for output in self._session.get_outputs())
 
     @property
     def metadata_width(self) -> int | None:
         """M of the input `metadata`, read from the file; None where the network takes the image alone."""
-        return self._width
+        return self._inputs.metadata_width
 
     def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
         """Shapes: image uint8 [N, 3, S, S], metadata float32 [N, M] exactly where the network takes it -> a mask output
@@ -129,28 +126,11 @@ class OnnxSession:
 
         Raises: TargetError for an input of another shape or type, for metadata that is missing or not taken.
         """
-        self._demand(IMAGE, image, "uint8", tuple(self._image.shape[1:]))
+        self._inputs.demand(image, metadata)
         feeds: dict[str, UInt8 | Float32] = {IMAGE: image}
         if metadata is not None:
-            if self._width is None:
-                raise TargetError(f"{self.path}: takes {IMAGE} alone, and {METADATA} was given. Run it without")
-            self._demand(METADATA, metadata, "float32", (self._width,))
-            if len(metadata) != len(image):
-                raise TargetError(f"{self.path}: {len(image)} rows of {IMAGE}, but {len(metadata)} of {METADATA}")
             feeds[METADATA] = metadata
-        elif self._width is not None:
-            raise TargetError(
-                f"{self.path}: takes {METADATA} as float32 [N, {self._width}] beside {IMAGE}, and none was given. "
-                "Where nothing is known, give what the model card's metadata encodes as unknown"
-            )
         return dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
-
-    def _demand(self, name: str, given: UInt8 | Float32, kind: str, shape: tuple[int, ...]) -> None:
-        if given.dtype != kind or given.ndim != len(shape) + 1 or given.shape[1:] != shape:
-            raise TargetError(
-                f"{self.path}: takes {name} as {kind} [N, {', '.join(map(str, shape))}], "
-                f"not {given.dtype} {list(given.shape)}"
-            )
 
     def placement(self) -> Placement:
         """Read from the graph that onnxruntime really runs, which it saves after optimising."""

@@ -154,6 +154,9 @@ def _placement(measured: Measurements) -> str:
         ("integer convolutions", f"{place.integer_convolutions} of {place.convolutions} ({share})"),
         ("left in float", ", ".join(place.float_operators) or "nothing that the network quantizes"),
     ]
+    if place.partitions is not None:
+        facts.append(("parts a delegate took over", str(place.partitions)))
+        facts.append(("run outside it", ", ".join(place.undelegated) or "nothing"))
     return _section("Placement", _list(facts))
 
 

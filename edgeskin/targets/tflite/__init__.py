@@ -1,0 +1,71 @@
+"""TensorFlow Lite for Android: lowered from the graph, the scales that training learned in the file, nothing calibrated.
+
+program: the file as data. lower: network → program. serialize, metadata, note: program → bytes. parse, lift: and back.
+session: run it.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeskin import __version__, files, optional
+from edgeskin.errors import TargetError
+from edgeskin.graph import conformity
+from edgeskin.graph.folder import Graph
+from edgeskin.graph.ir import Network
+from edgeskin.targets.base import Artifact, Precision
+from edgeskin.targets.tflite import metadata, note, session
+from edgeskin.targets.tflite.lift import lift
+from edgeskin.targets.tflite.lower import logits_of, lower
+from edgeskin.targets.tflite.parse import parse
+from edgeskin.targets.tflite.serialize import serialize
+from edgeskin.targets.tflite.session import TfliteSession
+
+FILE = "model.tflite"
+
+
+@dataclass(frozen=True)
+class TfliteTarget:
+    """Builds `model.tflite` and runs it in LiteRT or tflite-runtime.
+
+    raw_outputs: an int8 file ends at its heads' logits, as int8, for an app to compute the rest.
+    """
+
+    name: str = "tflite"
+    precisions: frozenset[Precision] = frozenset({"int8", "fp16", "fp32"})
+    raw_outputs: bool = False
+
+    def missing(self) -> str | None:
+        """One sentence why it cannot build or run here, or None."""
+        return optional.missing("onnx", "tflite", "flatbuffers") or session.missing()
+
+    def build(self, graph: Graph, precision: Precision, folder: Path) -> Artifact:
+        """Write `model.tflite` into `folder`.
+
+        Raises: TargetError for another precision, for what the format cannot hold; ContractError where the graph breaks
+        the QAT contract.
+        """
+        if precision not in self.precisions:
+            known = ", ".join(sorted(self.precisions))
+            raise TargetError(f"tflite cannot build {precision}; it builds {known}. Choose one with --precision")
+        if self.raw_outputs and precision != "int8":
+            raise TargetError(f"raw outputs are int8 logits, which {precision} has none of; build it as int8")
+        integer = precision == "int8"
+        network = conformity.integer_network(graph) if integer else conformity.float_network(graph)
+        program = lower(network, half=precision == "fp16", raw_outputs=self.raw_outputs)
+        tails = tuple(logits_of(network)) if self.raw_outputs else ()
+        about = metadata.describe(graph.card, program)
+        written = note.Note(graph.sha256, precision, note.owners(program.operations), tails)
+        notes = {note.ENTRY: written.write(), metadata.ENTRY: about.flatbuffer()}
+        raw = serialize(replace(program, notes=notes), f"edgeskin {__version__}")
+        path = folder / FILE
+        files.write_bytes(path, about.behind(raw))
+        return Artifact(path, self.name, precision, graph.sha256)
+
+    def open(self, artifact: Artifact, *, threads: int = 1, plain: bool = False) -> TfliteSession:
+        """Load the artifact into an interpreter; see `TfliteSession`."""
+        return TfliteSession(artifact.path, threads=threads, plain=plain)
+
+    def read(self, artifact: Artifact) -> Network:
+        """Parse the saved file back into the network it computes."""
+        program = parse(artifact.path)
+        return lift(program, note.of(program, artifact.path))

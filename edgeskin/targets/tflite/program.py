@@ -1,0 +1,96 @@
+"""A TensorFlow Lite program as data: what stands in the flatbuffer, without the flatbuffer.
+
+Layout is NHWC, the batch is 1. Lowering writes this, the serializer turns it into bytes, the parser reads it back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeskin.graph.ir import Array
+
+Option: TypeAlias = int | float | bool | tuple[int, ...]
+
+ABSENT = -1
+"""The index of an optional input that is left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """real = steps × (integer − zero_point).
+
+    steps: float32 [1] for a whole tensor or [C] along `axis`.
+    """
+
+    steps: npt.NDArray[np.float32]
+    zero_point: int = 0
+    axis: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Scale)
+            and (self.zero_point, self.axis) == (other.zero_point, other.axis)
+            and np.array_equal(self.steps, other.steps)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.steps.tobytes(), self.zero_point, self.axis))
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor of the program. kind: its NumPy type by name. data: its contents, None for what is computed."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    scale: Scale | None = None
+    data: Array | None = None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operator of the program.
+
+    kind: TensorFlow Lite's word for it. inputs, outputs: indices of tensors. options: the fields of its options table.
+    owner: the node of the network that it carries out, or part of it; empty where nobody knows.
+    """
+
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Mapping[str, Option] = field(default_factory=dict)
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A whole program, its operators in running order.
+
+    inputs, outputs: indices of tensors by the names under which a caller finds them. notes: the entries of the file's
+    own table of metadata.
+    """
+
+    tensors: tuple[Value, ...]
+    operations: tuple[Operation, ...]
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+    notes: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def nhwc(shape: tuple[int | str, ...]) -> tuple[int, ...]:
+    """The shape of a tensor of the network as the program has it: the batch is 1, channels stand last."""
+    sizes = (1, *(int(size) for size in shape[1:]))
+    return (sizes[0], *sizes[2:], sizes[1]) if len(sizes) == 4 else sizes
+
+
+AXES = (0, 3, 1, 2)
+"""Where each axis of [N, C, H, W] stands in [N, H, W, C]."""
+
+
+def place(axis: int, rank: int) -> int:
+    """Where an axis of the network's tensor stands in the program's."""
+    return AXES[axis] if rank == 4 else axis
