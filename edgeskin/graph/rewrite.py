@@ -333,6 +333,17 @@ def snap_biases(network: Network) -> Network:
     return replace(network, tensors={**network.tensors, **changed})
 
 
+def halve_weights(network: Network) -> Network:
+    """Every float weight as the nearest float16 has it: what a network is when its weights are stored so."""
+    weights = {node.inputs[1] for node in network.nodes if isinstance(node.operator, WEIGHTED)}
+    halved = {
+        name: replace(tensor, data=tensor.data.astype(np.float16).astype(np.float32))
+        for name, tensor in network.tensors.items()
+        if name in weights and tensor.data is not None and tensor.quantization is None
+    }
+    return replace(network, tensors={**network.tensors, **halved})
+
+
 def node_grid(network: Network, node: Node) -> npt.NDArray[np.float32] | None:
     """The bias grid of an integer convolution or linear layer; None for any other node."""
     if not isinstance(node.operator, WEIGHTED):

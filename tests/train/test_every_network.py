@@ -34,9 +34,11 @@ from edgeskin.graph import lint
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.read import read
+from edgeskin.graph.rewrite import halve_weights
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.base import Artifact
 from edgeskin.targets.onnx import OnnxTarget, reference_session
+from edgeskin.targets.tflite import TfliteTarget
 from edgeskin.train import qat
 from edgeskin.train.loader import Batch
 from edgeskin.train.networks import build_network, materialise, prepared_network
@@ -158,8 +160,17 @@ class Carried:
 
     @cached_property
     def graph(self) -> Graph:
-        (self.folder / "fp32.onnx").touch()  # an int8 artifact hashes it and reads nothing of it
-        write_onnx(self.int8, self.folder / "int8.onnx")
+        """Its Graph folder with the quantized form alone."""
+        return self._folder("fp32.onnx", "int8.onnx", self.int8)
+
+    @cached_property
+    def float_graph(self) -> Graph:
+        """Likewise with the float form."""
+        return self._folder("int8.onnx", "fp32.onnx", self.fp32)
+
+    def _folder(self, absent: str, present: str, network: Network) -> Graph:
+        (self.folder / absent).touch()  # an artifact of the other form hashes it and reads nothing of it
+        write_onnx(network, self.folder / present)
         nothing = Provenance(
             recipe="every", recipe_sha256="0" * 64, data=(), data_list_sha256="0" * 64, seed=1, edgeskin_version="0"
         )
@@ -169,7 +180,7 @@ class Carried:
             size=SIZE,
             heads=self.heads,
             metadata=self.metadata,
-            float_tail=tuple(node.name for node in lint.float_tail(self.int8)),
+            float_tail=tuple(node.name for node in lint.float_tail(network)),
             intended_use="Tests only.",
             licence="Apache-2.0",
             provenance=nothing,
@@ -178,9 +189,13 @@ class Carried:
 
     @cached_property
     def artifact(self) -> Artifact:
-        folder = self.folder / "onnx"
-        folder.mkdir(exist_ok=True)
-        return OnnxTarget().build(self.graph, "int8", folder)
+        return OnnxTarget().build(self.graph, "int8", self.place("onnx"))
+
+    def place(self, name: str) -> Path:
+        """A folder for an artifact."""
+        folder = self.folder / name
+        folder.mkdir()
+        return folder
 
     @cached_property
     def bytes(self) -> tuple[npt.NDArray[np.uint8 | np.float32], ...]:
@@ -314,6 +329,18 @@ def the_uint8_twin_holds_the_same_network_and_answers_alike(carried: Carried) ->
         assert hop.labels_equal is not False, hop
 
 
+def a_tflite_file_holds_the_same_integers_and_answers_alike(carried: Carried) -> None:
+    target = TfliteTarget()
+    artifact = target.build(carried.graph, "int8", carried.place("tflite"))
+    assert target.read(artifact) == carried.int8
+    session = target.open(artifact)
+    for hop in carried.hops(carried.plain, dict(session.run(*carried.bytes))):
+        assert hop.mean_abs <= numerics.EQUIVALENCE.widest_mean_abs, hop
+        assert hop.labels_equal is not False, hop
+    placement = session.placement()
+    assert placement.integer_convolutions == placement.convolutions > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("combination", with_product(cover()), ids=str)
 def test_a_network_learns_quantizes_keeps_the_contract_and_answers_alike_in_every_form(
@@ -327,16 +354,26 @@ def test_a_network_learns_quantizes_keeps_the_contract_and_answers_alike_in_ever
     the_integer_network_keeps_the_contract_with_nothing_left_in_float(carried)
     onnxruntime_computes_what_the_converted_network_computes(carried)
     the_uint8_twin_holds_the_same_network_and_answers_alike(carried)
+    a_tflite_file_holds_the_same_integers_and_answers_alike(carried)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("combination", with_product(first_of_their_kind(cover())), ids=str)
-def test_its_float_form_keeps_the_contract_too_and_computes_the_same_in_onnxruntime(
+def test_its_float_form_keeps_the_contract_too_and_computes_the_same_in_every_engine(
     combination: Combination, tmp_path: Path
 ) -> None:
     carried = Carried(combination, tmp_path)
+    graph, target = carried.float_graph, TfliteTarget()
     assert lint.lint_float(carried.fp32) == ()
-    write_onnx(carried.fp32, tmp_path / "fp32.onnx")
-    found, expected = reference_session(tmp_path / "fp32.onnx").run(*carried.bytes), carried.in_torch(carried.learnt[0])
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, atol=1e-4, err_msg=name)
+    fp32, fp16 = (target.build(graph, precision, carried.place(precision)) for precision in ("fp32", "fp16"))
+    assert target.read(fp32) == carried.fp32
+    assert target.read(fp16) == halve_weights(carried.fp32)
+    expected = carried.in_torch(carried.learnt[0])
+    for session, tolerance in (
+        (reference_session(graph.fp32), 1e-4),
+        (target.open(fp32), 1e-4),
+        (target.open(fp16), 0.03),
+    ):
+        found = session.run(*carried.bytes)
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, atol=tolerance, err_msg=f"{name} of {session}")

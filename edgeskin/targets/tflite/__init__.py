@@ -1,4 +1,4 @@
-"""TensorFlow Lite for Android: lowered from the graph, the scales that training learned in the file, nothing calibrated.
+"""TensorFlow Lite for Android: the scales that training learned are the scales in the file; nothing is calibrated.
 
 program: the file as data. lower: network → program. serialize, metadata, note: program → bytes. parse, lift: and back.
 session: run it.

@@ -20,19 +20,20 @@ FORMAT = 1
 class Tail:
     """What stands behind an output of integer logits, for an app to compute: `sigmoid` or `softmax` over the last axis.
 
-    node: the network's name for it.
+    node: the network's name for it; place: its own among the network's nodes.
     """
 
     output: str
     node: str
     kind: str
+    place: int
 
 
 @dataclass(frozen=True)
 class Note:
     """graph_sha256, precision: of the Graph folder and as built. owners: the node behind each operator, in order.
 
-    tails: of the outputs that end at their logits.
+    tails: of the outputs that end at their logits, in the network's order.
     """
 
     graph_sha256: str
@@ -53,7 +54,7 @@ class Note:
             "graph_sha256": self.graph_sha256,
             "precision": self.precision,
             "nodes": runs,
-            "tails": [[tail.output, tail.node, tail.kind] for tail in self.tails],
+            "tails": [[tail.output, tail.node, tail.kind, tail.place] for tail in self.tails],
         }
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -65,7 +66,7 @@ class Note:
             if value["format"] != FORMAT:
                 raise GraphError(f"its note is of format {value['format']!r}, this edgeskin reads format {FORMAT}")
             owners = tuple(str(name) for name, count in value["nodes"] for _ in range(int(count)))
-            tails = tuple(Tail(str(output), str(node), str(kind)) for output, node, kind in value["tails"])
+            tails = tuple(Tail(str(a), str(b), str(c), int(d)) for a, b, c, d in value["tails"])
             return Note(str(value["graph_sha256"]), value["precision"], owners, tails)
         except (ValueError, KeyError, TypeError) as error:
             raise GraphError("its edgeskin note is damaged; copy or export the file again") from error

@@ -86,12 +86,12 @@ class _Parser:
             return {entry.Name().decode(): int(entry.TensorIndex()) for entry in maps}
         return {tensors[index].name: int(index) for index in np.atleast_1d(getattr(self.graph, f"{side}AsNumpy")())}
 
-    def _tensor(self, tensor: Any) -> Value:  # noqa: ANN401  (the schema's classes have no types)
+    def _tensor(self, tensor: Any) -> Value:
         kind = _KINDS.get(tensor.Type(), self.types.get(tensor.Type(), "unknown").lower())
         shape = tuple(int(size) for size in np.atleast_1d(tensor.ShapeAsNumpy())) if tensor.ShapeLength() else ()
         return Value(tensor.Name().decode(), shape, kind, self._scale(tensor), self._contents(tensor, kind, shape))
 
-    def _scale(self, tensor: Any) -> Scale | None:  # noqa: ANN401
+    def _scale(self, tensor: Any) -> Scale | None:
         found = tensor.Quantization()
         if found is None or not found.ScaleLength():
             return None
@@ -100,7 +100,7 @@ class _Parser:
             raise GraphError(f"{tensor.Name().decode()}: has {points.size} different zero points")
         return Scale(np.array(found.ScaleAsNumpy(), np.float32), int(points[0]), int(found.QuantizedDimension()))
 
-    def _contents(self, tensor: Any, kind: str, shape: tuple[int, ...]) -> Array | None:  # noqa: ANN401
+    def _contents(self, tensor: Any, kind: str, shape: tuple[int, ...]) -> Array | None:
         buffer = self.model.Buffers(tensor.Buffer())
         if not buffer.DataLength():
             return None
@@ -112,7 +112,7 @@ class _Parser:
             raise GraphError(f"{tensor.Name().decode()}: {values.size} values do not fill the shape {list(shape)}")
         return values.reshape(shape)
 
-    def _operation(self, operator: Any) -> Operation:  # noqa: ANN401
+    def _operation(self, operator: Any) -> Operation:
         code = self.model.OperatorCodes(operator.OpcodeIndex())
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         kind = self.kinds.get(number, f"operator {number}")
@@ -126,7 +126,7 @@ class _Parser:
         )
         return Operation(kind, inputs, outputs, self._options(operator, kind))
 
-    def _options(self, operator: Any, kind: str) -> dict[str, Option]:  # noqa: ANN401
+    def _options(self, operator: Any, kind: str) -> dict[str, Option]:
         form, union = FORMS.get(kind), operator.BuiltinOptions()
         if form is None or form.table is None or union is None:
             return {}

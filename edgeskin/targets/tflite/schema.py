@@ -79,5 +79,14 @@ SAME, VALID = 0, 1
 ACTIVATIONS: Mapping[str | None, int] = {None: 0, "relu": 1, "relu6": 3}
 """The schema's fused activations, by ours."""
 
-TYPES: Mapping[str, int] = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
+TYPES: Mapping[str, int] = {
+    "float32": 0,
+    "float16": 1,
+    "int32": 2,
+    "uint8": 3,
+    "int64": 4,
+    "bool": 6,
+    "int16": 7,
+    "int8": 9,
+}
 """The schema's tensor types that NumPy has, by NumPy's word."""

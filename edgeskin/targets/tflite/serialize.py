@@ -122,8 +122,7 @@ class _Serializer:
 
     def _version(self, operation: Operation) -> int:
         tensors = [self.program.tensors[index] for index in (*operation.inputs, *operation.outputs) if index >= 0]
-        weight = tensors[1] if len(tensors) > 1 else None
-        grouped = weight is not None and len(weight.shape) == 4 and weight.shape[-1] != tensors[0].shape[-1]
+        grouped = operation.kind == "CONV_2D" and tensors[1].shape[-1] != tensors[0].shape[-1]
         return version(
             operation.kind,
             frozenset(tensor.kind for tensor in tensors),

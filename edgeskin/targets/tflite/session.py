@@ -68,8 +68,10 @@ class TfliteSession:
         The file takes one image at a time; so does this. Raises: TargetError as `Session` says.
         """
         self._inputs.demand(image, metadata)
-        rows = [self._one(image[row : row + 1], None if metadata is None else metadata[row : row + 1])
-                for row in range(len(image))]
+        rows = [
+            self._one(image[row : row + 1], None if metadata is None else metadata[row : row + 1])
+            for row in range(len(image))
+        ]
         return {name: np.concatenate([row[name] for row in rows]) for name in self._program.outputs}
 
     def _one(self, image: UInt8, metadata: Float32 | None) -> dict[str, Float32]:
@@ -108,14 +110,12 @@ class TfliteSession:
         )
 
 
-def _start(path: Path, threads: int, plain: bool) -> Any:  # noqa: ANN401  (two packages, one interface, no types)
+def _start(path: Path, threads: int, plain: bool) -> Any:
     module = optional.require(f"{runtime()}.interpreter")
     resolver = module.OpResolverType
     kind = resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else resolver.AUTO
     try:
-        interpreter = module.Interpreter(
-            model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind
-        )
+        interpreter = module.Interpreter(model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise TargetError(f"{path}: {runtime()} cannot run it: {error}") from error
@@ -133,13 +133,13 @@ def _behind(tail: Tail, logits: npt.NDArray[np.float64]) -> Array:
 # --- where operators run ---
 
 
-def _details(interpreter: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+def _details(interpreter: Any) -> list[dict[str, Any]]:
     """Every operator of the interpreter: those of the file, and one for each part that a delegate took over."""
-    details: list[dict[str, Any]] = interpreter._get_ops_details()  # noqa: SLF001  (there is no public way)
+    details: list[dict[str, Any]] = interpreter._get_ops_details()
     return details
 
 
-def _outside(interpreter: Any, program: Program) -> Iterator[int]:  # noqa: ANN401
+def _outside(interpreter: Any, program: Program) -> Iterator[int]:
     """The places of the operators that the interpreter runs itself.
 
     It lists the file's operators, delegated or not, and the delegates behind them, without saying which is taken. But

@@ -1,0 +1,113 @@
+"""Functions of single values, the door and changes of scale among them."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edgeskin.graph.ir import (
+    PIXEL_SCALE,
+    Activate,
+    Activation,
+    Add,
+    HardSigmoid,
+    HardSwish,
+    Mul,
+    Operator,
+    Pixels,
+    Requantize,
+    Softmax,
+)
+from edgeskin.targets.tflite.lift.group import Group, Read, network_axis
+from edgeskin.targets.tflite.lower.elementwise import INNER_GATE, ONE, sixth
+from edgeskin.targets.tflite.program import Operation, Scale
+from edgeskin.targets.tflite.schema import ACTIVATIONS
+
+
+def quantize(group: Group) -> Read:
+    """The door, or another scale."""
+    return _door(group) or Read(Requantize(), (group.operations[0].inputs[0],))
+
+
+def _door(group: Group) -> Read | None:
+    operation = group.operations[0]
+    image = group.value(operation, 0)
+    if image.kind != "uint8":
+        return None
+    expected = Scale(np.asarray([PIXEL_SCALE], np.float32), 128)
+    group.demand(image.scale == expected, "pixels are not at scale 1/128 with zero point 128")
+    return Read(Pixels(), (operation.inputs[0],))
+
+
+def pair(operator: Add | Mul) -> Callable[[Group], Read]:
+    """A sum or product; a product with 1 only changes the scale."""
+
+    def rule(group: Group) -> Read:
+        operation = group.operations[0]
+        if group.is_own(group.value(operation, 1), "one"):
+            return _rescale(group, operation)
+        inputs = tuple(group.source(index) for index in operation.inputs)
+        return Read(operator, inputs, group.activation(operation))
+
+    return rule
+
+
+def _rescale(group: Group, operation: Operation) -> Read:
+    one = group.value(operation, 1)
+    number, step = ONE
+    right = one.data is not None and one.scale == Scale(np.asarray([step])) and np.all(one.data == number)
+    group.demand(right, "is multiplied with other than 1")
+    activation = group.activation(operation)
+    return Read(Requantize() if activation is None else Activate(), (operation.inputs[0],), activation)
+
+
+def demand_gate(group: Group, operation: Operation, activation: int) -> None:
+    """That a depthwise convolution is x/6 + 1/2."""
+    x, weight, half = (group.value(operation, position) for position in range(3))
+    assert weight.data is not None
+    assert weight.scale is not None
+    assert half.data is not None
+    assert x.scale is not None
+    number, step, steps = sixth(x.scale.steps[0])
+    right = np.all(weight.data == number) and np.all(weight.scale.steps == step) and np.all(half.data == steps)
+    group.demand(right, "its gate is not x/6 + 1/2")
+    group.demand(group.whole(operation, "FusedActivationFunction") == activation, "its gate is cut off otherwise")
+
+
+def hard_swish_of_integers(group: Group) -> Read:
+    """A gate, and its product with what it reads."""
+    gate, product = group.operations[-2:] if group.kinds[-1] == "MUL" else group.operations[1:3]
+    demand_gate(group, gate, ACTIVATIONS[None])
+    group.demand(group.output(gate).scale == INNER_GATE, "its gate has another scale")
+    reads = product.inputs == (gate.inputs[0], gate.outputs[0])
+    group.demand(reads and group.activation(product) is None, "its product is of other tensors")
+    return Read(HardSwish(), (group.operations[0].inputs[0],))
+
+
+def hard_sigmoid_of_a_row(group: Group) -> Read:
+    """A gate of values that are no map."""
+    demand_gate(group, group.operations[1], ACTIVATIONS["relu"])
+    return Read(HardSigmoid(), (group.operations[0].inputs[0],))
+
+
+def hard_sigmoid_of_floats(group: Group) -> Read:
+    """clip(x + 3, 0, 6) / 6."""
+    lift, scale = group.operations
+    three, sixth = (group.stored(operation, 1).data for operation in (lift, scale))
+    assert three is not None
+    assert sixth is not None
+    right = float(three[0]) == 3 and sixth[0] == np.float32(1 / 6) and group.activation(lift) == "relu6"
+    group.demand(right and group.activation(scale) is None, "its gate is not clip(x/6 + 1/2, 0, 1)")
+    return Read(HardSigmoid(), (group.source(lift.inputs[0]),))
+
+
+def alone(operator: Operator, activation: Activation | None = None) -> Callable[[Group], Read]:
+    """A form whose one operator says everything."""
+    return lambda group: Read(operator, (group.source(group.operations[0].inputs[0]),), activation)
+
+
+def softmax(group: Group) -> Read:
+    """Over the channels."""
+    operation = group.operations[0]
+    group.demand(operation.options.get("Beta") == 1.0, f"its beta is {operation.options.get('Beta')}")
+    rank = len(group.output(operation).shape)
+    return Read(Softmax(network_axis(rank - 1, rank)), (group.source(operation.inputs[0]),))
