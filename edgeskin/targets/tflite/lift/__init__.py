@@ -28,8 +28,8 @@ from edgeskin.graph.ir import (
 )
 from edgeskin.targets.tflite.lift.elementwise import (
     alone,
-    hard_sigmoid_of_a_row,
     hard_sigmoid_of_floats,
+    hard_sigmoid_of_integers,
     hard_swish_of_integers,
     pair,
     quantize,
@@ -147,9 +147,8 @@ _FORMS: Mapping[tuple[str, ...], Callable[[Group], Read]] = {
     ("ADD",): pair(Add()),
     ("MUL",): pair(Mul()),
     ("ADD", "MUL"): hard_sigmoid_of_floats,
-    ("DEPTHWISE_CONV_2D", "MUL"): hard_swish_of_integers,
-    ("RESHAPE", "DEPTHWISE_CONV_2D", "MUL", "RESHAPE"): hard_swish_of_integers,
-    ("RESHAPE", "DEPTHWISE_CONV_2D", "RESHAPE"): hard_sigmoid_of_a_row,
+    ("MUL", "ADD"): hard_sigmoid_of_integers,
+    ("MUL", "ADD", "MUL"): hard_swish_of_integers,
     ("HARD_SWISH",): alone(HardSwish()),
     ("LOGISTIC",): alone(Sigmoid()),
     ("SOFTMAX",): softmax,

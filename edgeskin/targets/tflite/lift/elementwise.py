@@ -18,9 +18,8 @@ from edgeskin.graph.ir import (
     Softmax,
 )
 from edgeskin.targets.tflite.lift.group import Group, Read, network_axis
-from edgeskin.targets.tflite.lower.elementwise import INNER_GATE, ONE, sixth
+from edgeskin.targets.tflite.lower.elementwise import HALF, INNER_GATE, NUMBER, ONE, SIXTH
 from edgeskin.targets.tflite.program import Operation, Scale
-from edgeskin.targets.tflite.schema import ACTIVATIONS
 
 
 def quantize(group: Group) -> Read:
@@ -51,42 +50,43 @@ def pair(operator: Add | Mul) -> Callable[[Group], Read]:
     return rule
 
 
+def _is_number(group: Group, operation: Operation, scale: Scale) -> bool:
+    """Whether its second operand is the constant of that scale."""
+    value = group.value(operation, 1)
+    return value.data is not None and value.data.tolist() == [NUMBER] and value.scale == scale
+
+
 def _rescale(group: Group, operation: Operation) -> Read:
-    one = group.value(operation, 1)
-    number, step = ONE
-    right = one.data is not None and one.scale == Scale(np.asarray([step])) and np.all(one.data == number)
-    group.demand(right, "is multiplied with other than 1")
+    group.demand(_is_number(group, operation, ONE), "is multiplied with other than 1")
     activation = group.activation(operation)
     return Read(Requantize() if activation is None else Activate(), (operation.inputs[0],), activation)
 
 
-def demand_gate(group: Group, operation: Operation, activation: int) -> None:
-    """That a depthwise convolution is x/6 + 1/2."""
-    x, weight, half = (group.value(operation, position) for position in range(3))
-    assert weight.data is not None
-    assert weight.scale is not None
-    assert half.data is not None
+def _demand_gate(group: Group, part: Operation, gate: Operation, activation: Activation | None) -> None:
+    """That a product and a sum are x/6 + 1/2."""
+    x = group.value(part, 0)
     assert x.scale is not None
-    number, step, steps = sixth(x.scale.steps[0])
-    right = np.all(weight.data == number) and np.all(weight.scale.steps == step) and np.all(half.data == steps)
-    group.demand(right, "its gate is not x/6 + 1/2")
-    group.demand(group.whole(operation, "FusedActivationFunction") == activation, "its gate is cut off otherwise")
+    right = _is_number(group, part, SIXTH) and _is_number(group, gate, HALF) and group.activation(part) is None
+    right = right and group.output(part).scale == Scale(x.scale.steps / np.float32(6))
+    group.demand(right and gate.inputs[0] == part.outputs[0], "its gate is not x/6 + 1/2")
+    group.demand(group.activation(gate) == activation, "its gate is cut off otherwise")
+
+
+def hard_sigmoid_of_integers(group: Group) -> Read:
+    """A gate."""
+    part, gate = group.operations
+    _demand_gate(group, part, gate, "relu")
+    return Read(HardSigmoid(), (part.inputs[0],))
 
 
 def hard_swish_of_integers(group: Group) -> Read:
     """A gate, and its product with what it reads."""
-    gate, product = group.operations[-2:] if group.kinds[-1] == "MUL" else group.operations[1:3]
-    demand_gate(group, gate, ACTIVATIONS[None])
+    part, gate, product = group.operations
+    _demand_gate(group, part, gate, None)
     group.demand(group.output(gate).scale == INNER_GATE, "its gate has another scale")
-    reads = product.inputs == (gate.inputs[0], gate.outputs[0])
+    reads = product.inputs == (part.inputs[0], gate.outputs[0])
     group.demand(reads and group.activation(product) is None, "its product is of other tensors")
-    return Read(HardSwish(), (group.operations[0].inputs[0],))
-
-
-def hard_sigmoid_of_a_row(group: Group) -> Read:
-    """A gate of values that are no map."""
-    demand_gate(group, group.operations[1], ACTIVATIONS["relu"])
-    return Read(HardSigmoid(), (group.operations[0].inputs[0],))
+    return Read(HardSwish(), (part.inputs[0],))
 
 
 def hard_sigmoid_of_floats(group: Group) -> Read:

@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from edgeskin.graph.ir import AveragePool, Conv, ConvTranspose, HardSigmoid, Linear, Mean, Pads, Pair, Tensor
-from edgeskin.targets.tflite.lift.elementwise import demand_gate
+from edgeskin.graph.ir import AveragePool, Conv, ConvTranspose, Linear, Mean, Pads, Pair, Tensor
 from edgeskin.targets.tflite.lift.group import NCHW, Group, Inputs, Read
 from edgeskin.targets.tflite.lower.site import ROLES
 from edgeskin.targets.tflite.program import Operation
-from edgeskin.targets.tflite.schema import ACTIVATIONS, SAME
+from edgeskin.targets.tflite.schema import SAME
 
 
 def conv(group: Group) -> Read:
@@ -20,15 +19,12 @@ def conv(group: Group) -> Read:
 
 
 def depthwise(group: Group) -> Read:
-    """A depthwise convolution, a gate, or the mean over windows."""
+    """A depthwise convolution, or the mean over windows."""
     operation = group.operations[-1]
     weight = group.weight(operation, 1, (3, 0, 1, 2), 0)
     if weight.name == ROLES["ones"].format(group.owner):
         return _average(group, operation, weight)
     channels = int(group.value(operation, 0).shape[3])
-    if weight.name == ROLES["sixth"].format(group.owner):
-        demand_gate(group, operation, ACTIVATIONS["relu"])
-        return Read(HardSigmoid(), (group.source(operation.inputs[0]),))
     multiplier = group.whole(operation, "DepthMultiplier")
     group.demand(channels * multiplier == weight.shape[0], f"its multiplier is {multiplier}")
     return _convolution(group, operation, weight, channels)

@@ -1,16 +1,15 @@
 """How functions of single values are said, gates among them."""
 
-from collections.abc import Callable
-
 import numpy as np
 
-from edgeskin.graph.ir import Add, Softmax
-from edgeskin.targets.tflite.lower.site import Site, scale
-from edgeskin.targets.tflite.program import Scale, nhwc, place
-from edgeskin.targets.tflite.schema import ACTIVATIONS, VALID
+from edgeskin.graph.ir import Activation, Add, Softmax
+from edgeskin.targets.tflite.lower.site import Site
+from edgeskin.targets.tflite.program import Scale, place
+from edgeskin.targets.tflite.schema import ACTIVATIONS
 
-ONE = (np.int8(64), np.float32(1 / 64))
-"""The number 1: an integer and its scale, both exact."""
+ONE, SIXTH, HALF = (Scale(np.asarray([step], np.float32)) for step in (1 / 64, 1 / 384, 1 / 128))
+"""The scales at which the integer `NUMBER` says 1, 1/6 and 1/2."""
+NUMBER = np.int8(64)
 INNER_GATE = Scale(np.asarray([1 / 255], np.float32), -128)
 """0 to 1 in all 256 steps: the gate inside a hard swish, clipped at both ends by saturation."""
 
@@ -28,57 +27,22 @@ def pair(site: Site) -> None:
     site.emit(kind, (site.x(0), site.x(1)), site.y(), FusedActivationFunction=site.activation)
 
 
-def _on_a_map(site: Site, compute: Callable[[int, int], int]) -> None:
-    """Apply what needs an image [1, H, W, C] to any rank; `compute` takes the input and the place of its result."""
-    x, y = site.x(), nhwc(site.result.shape)
-    if len(y) == 4:
-        compute(x, site.y())
-        return
-    wide = (1, 1, 1, int(np.prod(y)))
-    x = site.emit(
-        "RESHAPE", (x, site.numbers("shape", *wide)), site.inner("wide", wide, site.scale_of(x)), NewShape=wide
-    )
-    value = compute(x, site.inner("full", wide, scale(site.result.quantization)))
-    site.emit("RESHAPE", (value, site.numbers("size", *y)), site.y(), NewShape=y)
+def _constant(site: Site, role: str, scale: Scale) -> int:
+    return site.constant(role, np.asarray([NUMBER]), scale)
 
 
-def _gate(site: Site, x: int, y: int, *, clipped: bool) -> int:
-    """x/6 + 1/2 of integers as a depthwise convolution; below 0 and above 1 it saturates, or a ReLU cuts it."""
-    channels = site.shape(x)[3]
+def _gate(site: Site, x: int, y: int, activation: Activation | None) -> int:
+    """x/6 + 1/2 of integers: x/6 has the very integers of x, at a sixth of its scale. Beyond y's range it saturates.
+
+    A depthwise convolution could say both at once, and took five times as long (XNNPACK, AVX-512): its smallest kernel
+    has more than one place.
+    """
     scale = site.scale_of(x)
     assert scale is not None
-    number, step, half_steps = sixth(scale.steps[0])
-    steps = np.full(channels, step, np.float32)
-    weights = np.full((1, 1, 1, channels), number, np.int8)
-    half = np.full(channels, half_steps, np.int32)
-    grid = np.asarray(scale.steps[0] * steps, np.float32)
-    return site.emit(
-        "DEPTHWISE_CONV_2D",
-        (x, site.constant("sixth", weights, Scale(steps, 0, 3)), site.constant("half", half, Scale(grid))),
-        y,
-        Padding=VALID,
-        StrideW=1,
-        StrideH=1,
-        DepthMultiplier=1,
-        FusedActivationFunction=ACTIVATIONS["relu" if clipped else None],
-        DilationWFactor=1,
-        DilationHFactor=1,
-    )
-
-
-def sixth(scale: np.float32) -> tuple[int, np.float32, int]:
-    """How a gate says x/6 + 1/2 of integers at that scale: a weight, its scale, and 1/2 in steps of both.
-
-    Of all weights with seven bits it takes the one by which 1/2 is nearest to a whole number of steps: with a fixed one
-    the remainder moved a quarter of a per cent of the results.
-    """
-
-    def remainder(weight: int) -> float:
-        steps = 3 * weight / float(scale)
-        return abs(steps - round(steps))
-
-    weight = min(range(127, 63, -1), key=remainder)
-    return weight, np.float32(1 / 6 / weight), round(3 * weight / float(scale))
+    part = site.inner("part", site.shape(x), Scale(scale.steps / np.float32(6)))
+    site.emit("MUL", (x, _constant(site, "sixth", SIXTH)), part, FusedActivationFunction=0)
+    half = _constant(site, "half", HALF)
+    return site.emit("ADD", (part, half), y, FusedActivationFunction=ACTIVATIONS[activation])
 
 
 def rescale(site: Site) -> None:
@@ -86,21 +50,20 @@ def rescale(site: Site) -> None:
 
     XNNPACK's own conversion has eight bits for that quotient, and 4 % of its results are one step off.
     """
-    number, step = ONE
-    one = site.constant("one", np.asarray([number]), Scale(np.asarray([step])))
+    one = _constant(site, "one", ONE)
     site.emit("MUL", (site.x(), one), site.y(), FusedActivationFunction=site.activation)
 
 
 def hard_sigmoid(site: Site) -> None:
     """Of integers as a gate; of floats as clip(x + 3, 0, 6) / 6."""
+    x = site.x()
     if site.integer:
         quantization = site.result.quantization
         assert quantization is not None
         if float(quantization.scale) * 127 > 1 + float(quantization.scale) / 2:
             raise site.refuse(f"its scale {float(quantization.scale):g} reaches beyond 1; a gate has 1/128")
-        _on_a_map(site, lambda x, y: _gate(site, x, y, clipped=True))
+        _gate(site, x, site.y(), "relu")
         return
-    x = site.x()
     three = site.constant("three", np.asarray([3], np.float32))
     lifted = site.inner("gate", site.shape(x), None)
     site.emit("ADD", (x, three), lifted, FusedActivationFunction=ACTIVATIONS["relu6"])
@@ -110,15 +73,12 @@ def hard_sigmoid(site: Site) -> None:
 
 def hard_swish(site: Site) -> None:
     """Of integers as a gate and a product: HARD_SWISH is one operator, but slow, as no delegate takes its integers."""
+    x = site.x()
     if not site.integer:
-        site.emit("HARD_SWISH", (site.x(),), site.y())
+        site.emit("HARD_SWISH", (x,), site.y())
         return
-
-    def compute(x: int, y: int) -> int:
-        gate = _gate(site, x, site.inner("gate", site.shape(x), INNER_GATE), clipped=False)
-        return site.emit("MUL", (x, gate), y, FusedActivationFunction=0)
-
-    _on_a_map(site, compute)
+    gate = _gate(site, x, site.inner("gate", site.shape(x), INNER_GATE), None)
+    site.emit("MUL", (x, gate), site.y(), FusedActivationFunction=0)
 
 
 def sigmoid(site: Site) -> None:

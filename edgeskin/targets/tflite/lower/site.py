@@ -44,7 +44,7 @@ ROLES = {
     "begin": "{}:begin",
     "full": "{}:full",
     "shape": "{}:shape",
-    "wide": "{}:4d",
+    "part": "{}:part",
     "half_precision": "{}:float16",
 }
 """Names of the tensors that are the program's own and not the network's, by the node or tensor they serve."""
