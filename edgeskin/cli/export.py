@@ -9,7 +9,7 @@ from edgeskin.cli import terminal
 
 
 def export(
-    target: Annotated[str, typer.Option(help="onnx, or all: every target that can be built here.")],
+    target: Annotated[str, typer.Option(help="onnx, tflite, or all: every target that can be built here.")],
     *,
     source: Annotated[
         Path | None,
@@ -25,6 +25,12 @@ def export(
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="val, select, or several: select+val; otherwise the profile's. Never test.")
+    ] = None,
+    raw_outputs: Annotated[
+        bool | None,
+        typer.Option(
+            "--raw-outputs", help="tflite, int8: end at the heads' int8 logits, for an app to compute the rest."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -49,7 +55,10 @@ def export(
     from edgeskin.export.profile import ALL, profiles_for
 
     say = terminal.words(quiet)
-    chosen = [one.altered(precision=precision, gate=gate, split=split) for one in profiles_for(target, profile)]
+    chosen = [
+        one.altered(precision=precision, gate=gate, split=split, raw_outputs=raw_outputs)
+        for one in profiles_for(target, profile)
+    ]
     labelled = data_folder(data) if data else None
     graph = journey.find_graph(source, say)
     codes = set[int]()

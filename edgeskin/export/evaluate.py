@@ -195,7 +195,8 @@ def opened(graph: Graph) -> Iterator[tuple[Session, Session]]:
 
 @contextmanager
 def baseline(graph: Graph, target: Target, threads: int) -> Iterator[Session]:
-    """The float network on the same engine: what speed and accuracy are compared with."""
+    """The float network on the same engine, as probabilities: what speed and accuracy are compared with."""
+    target = targets.get(target.name)
     with tempfile.TemporaryDirectory(prefix="edgeskin-") as folder:
         yield target.open(target.build(graph, "fp32", Path(folder)), threads=threads)
 

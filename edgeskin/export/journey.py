@@ -102,7 +102,7 @@ def export(
     or has no such precision; DataError, GraphError, RecipeError. What stood at `out` is untouched then.
     """
     bundle.refuse_to_replace(out)
-    target = targets.get(profile.target)
+    target = targets.get(profile.target, raw_outputs=profile.raw_outputs)
     precision = targets.precision_of(target, profile.precision)
     sentence = target.missing()
     if sentence is not None:

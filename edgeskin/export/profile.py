@@ -20,6 +20,7 @@ class Profile(Frozen):
     split: what accuracy is judged on, never test: that is for `edgeskin evaluate`, once a release.
     may_be_pending: sections that only the device can measure; unmeasured they are pending, not failed.
     accept_inherited: whether accuracy may rest on the Graph's evidence where no data is given.
+    raw_outputs: whether the artifact ends at its heads' integer logits, for an app to compute the rest.
     """
 
     name: Name
@@ -31,6 +32,7 @@ class Profile(Frozen):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     may_be_pending: frozenset[Section] = frozenset()
     accept_inherited: bool = False
+    raw_outputs: bool = False
 
     @staticmethod
     def read(path: Path) -> "Profile":
@@ -55,15 +57,24 @@ class Profile(Frozen):
                 return profile
         raise EdgeskinError(f"no profile is shipped for the target {target}. Give one with --profile FILE")
 
-    def altered(self, *, precision: str | None = None, gate: str | None = None, split: str | None = None) -> "Profile":
+    def altered(
+        self,
+        *,
+        precision: str | None = None,
+        gate: str | None = None,
+        split: str | None = None,
+        raw_outputs: bool | None = None,
+    ) -> "Profile":
         """The same device with other choices; None leaves the profile's own.
 
-        Raises: TargetError for a precision that the target does not build.
+        Raises: TargetError for a precision that the target does not build, for raw outputs of one that has none.
         """
         word = precision or self.precision
+        raw = self.raw_outputs if raw_outputs is None else raw_outputs
         return self.model_copy(
             update={
-                "precision": targets.precision_of(targets.get(self.target), word),
+                "precision": targets.precision_of(targets.get(self.target, raw_outputs=raw), word),
+                "raw_outputs": raw,
                 "gate": gate or self.gate,
                 "split": split or self.split,
             }

@@ -1,5 +1,6 @@
 """Where a network can be built to run: one room or file a target, one line each in the table below."""
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -15,17 +16,23 @@ TARGETS: Mapping[str, str] = {
 """The word on the command line -> the class that carries it out, imported at use."""
 
 
-def get(name: str) -> Target:
+def get(name: str, *, raw_outputs: bool = False) -> Target:
     """The target of that name.
 
-    Raises: TargetError that lists the known targets and the nearest one.
+    raw_outputs: as one whose artifacts end at integer logits. Raises: TargetError that lists the known targets and the
+    nearest one; for raw outputs of a target that has none.
     """
     if name not in TARGETS:
         near = get_close_matches(name, TARGETS, n=1, cutoff=0.5)
         tip = f" Did you mean {near[0]}?" if near else ""
         raise TargetError(f"{name}: no such target. Known: {', '.join(TARGETS)}.{tip}")
     module, _, class_name = TARGETS[name].partition(":")
-    return cast("Target", getattr(importlib.import_module(module), class_name)())
+    found = getattr(importlib.import_module(module), class_name)
+    if not raw_outputs:
+        return cast("Target", found())
+    if "raw_outputs" not in {field.name for field in dataclasses.fields(found)}:
+        raise TargetError(f"{name} has no raw outputs; they are for tflite. Export it without")
+    return cast("Target", found(raw_outputs=True))
 
 
 def precision_of(target: Target, word: str) -> Precision:

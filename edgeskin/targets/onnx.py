@@ -15,6 +15,7 @@ from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network, Node
 from edgeskin.graph.load import load
 from edgeskin.graph.read import read
+from edgeskin.graph.rewrite import halve_weights
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.base import IMAGE, METADATA, Artifact, Float32, Inputs, Placement, Precision, UInt8
 
@@ -87,6 +88,17 @@ def optimised_session(path: Path, *, threads: int = 1) -> "OnnxSession":
         twin = Path(folder) / FILE
         write_onnx(read(path), twin, activations="uint8")
         return OnnxSession(twin, threads=threads)
+
+
+def halved_session(path: Path, *, threads: int = 1) -> "OnnxSession":
+    """A float ONNX file of ours in the reference engine, each weight as float16 has it.
+
+    What it answers beside the file itself is what storing weights so does, whoever computes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        twin = Path(folder) / FILE
+        write_onnx(halve_weights(read(path)), twin)
+        return OnnxSession(twin, threads=threads, plain=True)
 
 
 class OnnxSession:

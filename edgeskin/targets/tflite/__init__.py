@@ -31,8 +31,12 @@ class TfliteTarget:
     """
 
     name: str = "tflite"
-    precisions: frozenset[Precision] = frozenset({"int8", "fp16", "fp32"})
     raw_outputs: bool = False
+
+    @property
+    def precisions(self) -> frozenset[Precision]:
+        """What it builds; only integers have raw outputs."""
+        return frozenset({"int8"}) if self.raw_outputs else frozenset({"int8", "fp16", "fp32"})
 
     def missing(self) -> str | None:
         """One sentence why it cannot build or run here, or None."""
@@ -47,8 +51,6 @@ class TfliteTarget:
         if precision not in self.precisions:
             known = ", ".join(sorted(self.precisions))
             raise TargetError(f"tflite cannot build {precision}; it builds {known}. Choose one with --precision")
-        if self.raw_outputs and precision != "int8":
-            raise TargetError(f"raw outputs are int8 logits, which {precision} has none of; build it as int8")
         integer = precision == "int8"
         network = conformity.integer_network(graph) if integer else conformity.float_network(graph)
         program = lower(network, half=precision == "fp16", raw_outputs=self.raw_outputs)
