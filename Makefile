@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 # Real images are tested with where they are: EDGESKIN_DATA, or the folder beside the checkout.
 EDGESKIN_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: help demo test test-main test-pairs test-all test-core check clean python-fits
+.PHONY: help demo test test-main test-pairs test-all test-core test-arm check clean python-fits
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 constraints = $(firstword $(wildcard .ci/constraints-$(1).txt) .ci/constraints-3.12.txt)
@@ -27,6 +27,7 @@ help:
 	@echo 'make test    run the tests'
 	@echo 'make test-pairs  every two of encoder, heads and links together, trained, quantized and exported'
 	@echo 'make test-all    all of them, every encoder under every head and link too: an hour'
+	@echo 'make test-arm    the TFLite file in its aarch64 build, emulated: Debian, 200 MB, minutes'
 	@echo 'make check   formatting, lint, types, layering, documentation'
 	@echo 'make clean   remove the environments and caches that the others made'
 
@@ -49,7 +50,7 @@ test-main test-pairs test-all: export EDGESKIN_DATA := $(EDGESKIN_DATA)
 test-main test-pairs test-all: $(DEV)
 	@$(if $(EDGESKIN_DATA),,echo 'no real images: set EDGESKIN_DATA to the parent of the data folders to test with them')
 	@.venv-dev/bin/python -m pytest -q -n 2 --dist $(SHARE) \
-	  -m '$(CHOSEN) and not device$(if $(EDGESKIN_DATA),, and not data)'
+	  -m '$(CHOSEN) and not device and not arm$(if $(EDGESKIN_DATA),, and not data)'
 
 # Everything that must work where torch is not, on the oldest Python. pyenv's shim answers to python3.10 without being one.
 PYTHON310 ?= $(firstword $(foreach python,python3.10 $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10),\
@@ -60,7 +61,12 @@ test-core:
 
 .PHONY: test-core-3.10
 test-core-3.10: $(CORE)
-	@.venv-core/bin/python -m pytest -q -n 2 --dist loadfile -m 'not pairs and not product and not gpu and not device and not data'
+	@.venv-core/bin/python -m pytest -q -n 2 --dist loadfile -m 'not pairs and not product and not gpu and not device and not arm and not data'
+
+# The emulated side has the LiteRT of this one, so that nothing but the processor differs.
+test-arm: $(DEV)
+	@tests/arm/setup.sh .arm "ai-edge-litert==$$(.venv-dev/bin/python -c 'from importlib.metadata import version; print(version("ai-edge-litert"))')"
+	@EDGESKIN_ARM=$(CURDIR)/.arm .venv-dev/bin/python -m pytest -q -m arm tests/targets/test_tflite_arm.py
 
 check: $(DEV)
 	@.venv-dev/bin/ruff format --check -q .
@@ -88,18 +94,18 @@ $(DEMO): pyproject.toml $(CONSTRAINTS) $(SOURCES) | python-fits
 	@touch $@
 
 $(DEV): pyproject.toml $(CONSTRAINTS) | python-fits
-	@echo 'making .venv-dev: torch, onnxruntime, and what tests and checks need; this takes minutes'
+	@echo 'making .venv-dev: torch, the engines, and what tests and checks need; this takes minutes'
 	@$(PYTHON) -m venv --clear .venv-dev
 	@.venv-dev/bin/python $(PIP) 'pip>=25.1'
 	@.venv-dev/bin/python $(PIP) $(TORCH)
-	@.venv-dev/bin/python $(PIP) -c $(CONSTRAINTS) -e '.[train,onnx,search]' --group test --group check --group judges
-	@# A judge that asks for torchvision, which the CPU build of torch has none of; what the tests ask of it needs none.
-	@.venv-dev/bin/python $(PIP) -c $(CONSTRAINTS) --no-deps grad-cam ttach
+	@.venv-dev/bin/python $(PIP) -c $(CONSTRAINTS) -e '.[train,onnx,tflite,search]' --group test --group check --group judges
+	@# Judges that ask for much that the tests need nothing of: torchvision, which the CPU build of torch has none of; jax.
+	@.venv-dev/bin/python $(PIP) -c $(CONSTRAINTS) --no-deps grad-cam ttach mediapipe
 	@touch $@
 
 $(CORE): pyproject.toml .ci/constraints-3.10.txt
 	@echo 'making .venv-core: Python 3.10 without torch'
 	@$(PYTHON310) -m venv --clear .venv-core
 	@.venv-core/bin/python $(PIP) 'pip>=25.1'
-	@.venv-core/bin/python $(PIP) -c .ci/constraints-3.10.txt -e '.[onnx]' --group test
+	@.venv-core/bin/python $(PIP) -c .ci/constraints-3.10.txt -e '.[onnx,tflite]' --group test
 	@touch $@

@@ -23,6 +23,7 @@ from edgeskin.cli import (
     evaluate,
     export,
     gate,
+    inspect,
     predict,
     release,
     search,
@@ -50,6 +51,7 @@ app.command()(evaluate.evaluate)
 app.command()(benchmark.benchmark)
 app.command()(gate.gate)
 app.command()(verify.verify)
+app.command()(inspect.inspect)
 app.command()(release.release)
 app.command()(predict.predict)
 app.command()(doctor.doctor)

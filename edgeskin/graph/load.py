@@ -51,7 +51,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
         raise GraphError(f"opset {opset} is older than {OLDEST_OPSET}; export with opset 21")
     try:
         if model.functions:
-            model = library.inliner.inline_local_functions(model)
+            model = require("onnx.inliner").inline_local_functions(model)
         for node in needed_nodes(model.graph):
             if node.op_type not in SUPPORTED or node.domain not in ("", "ai.onnx"):
                 raise refusal(node, f"unsupported operator; supported: {', '.join(sorted(SUPPORTED))}")

@@ -26,9 +26,9 @@ def test_an_unknown_target_lists_the_known_ones_and_the_nearest() -> None:
 
 def test_the_table_loads_no_engine() -> None:
     program = (
-        "import sys, edgeskin.targets, edgeskin.targets.onnx, edgeskin.graph.read, edgeskin.graph.write;"
-        "edgeskin.targets.get('onnx');"
-        "print(sorted({'onnx', 'onnxruntime', 'torch'} & set(sys.modules)))"
+        "import sys, edgeskin.targets, edgeskin.graph.read, edgeskin.graph.write;"
+        "[edgeskin.targets.get(name) for name in edgeskin.targets.TARGETS];"
+        "print(sorted({'onnx', 'onnxruntime', 'torch', 'tflite', 'flatbuffers', 'ai_edge_litert'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -41,3 +41,9 @@ def test_a_precision_that_a_target_does_not_build_is_refused_and_never_replaced(
         targets.precision_of(target, "fp16")
     with pytest.raises(TargetError, match=r"Did you mean int8\?"):
         targets.precision_of(target, "int88")
+
+
+def test_raw_outputs_are_refused_where_there_are_none() -> None:
+    assert targets.get("tflite", raw_outputs=True).precisions == {"int8"}
+    with pytest.raises(TargetError, match="onnx has no raw outputs; they are for tflite"):
+        targets.get("onnx", raw_outputs=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeskin import __version__, files, optional
-from edgeskin.errors import TargetError
+from edgeskin.errors import GraphError, TargetError
 from edgeskin.graph import conformity
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
@@ -68,6 +68,13 @@ class TfliteTarget:
         return TfliteSession(artifact.path, threads=threads, plain=plain)
 
     def read(self, artifact: Artifact) -> Network:
-        """Parse the saved file back into the network it computes."""
+        """Parse the saved file back into the network it computes.
+
+        Raises: GraphError for a file that is damaged or not ours.
+        """
         program = parse(artifact.path)
-        return lift(program, note.of(program, artifact.path))
+        written = note.of(program, artifact.path)
+        try:
+            return lift(program, written)
+        except GraphError as error:
+            raise GraphError(f"{artifact.path}: {error}") from error

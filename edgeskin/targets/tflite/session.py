@@ -1,6 +1,9 @@
 """Run a `.tflite` file of ours: through LiteRT, or through tflite-runtime where only that is installed."""
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +113,30 @@ class TfliteSession:
         )
 
 
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """The interpreter tells the process's own stderr of each delegate it makes, and has no switch for that."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _start(path: Path, threads: int, plain: bool) -> Any:
     module = optional.require(f"{runtime()}.interpreter")
     resolver = module.OpResolverType
     kind = resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else resolver.AUTO
     try:
-        interpreter = module.Interpreter(model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind)
-        interpreter.allocate_tensors()
+        with _without_chatter():
+            interpreter = module.Interpreter(
+                model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind
+            )
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise TargetError(f"{path}: {runtime()} cannot run it: {error}") from error
     return interpreter

@@ -41,10 +41,17 @@ from edgeskin.targets.tflite.lift.moves import concat, pad, pool, reduce, reshap
 from edgeskin.targets.tflite.note import Note, Tail
 from edgeskin.targets.tflite.program import Operation, Program, Value
 
+_DAMAGE = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
+"""What reading raises where a damaged file says anything of itself."""
+
 
 def lift(program: Program, note: Note) -> Network:
     """The network that a program of ours computes. Raises: GraphError that names the node it cannot read."""
-    return _Lifting(program, note).network()
+    lifting = _Lifting(program, note)
+    try:
+        return lifting.network()
+    except _DAMAGE as error:
+        raise GraphError(f"{lifting.owner}: says what no program of ours says; export the file again") from error
 
 
 class _Lifting:
@@ -53,6 +60,8 @@ class _Lifting:
     def __init__(self, program: Program, note: Note) -> None:
         self.program = program
         self.note = note
+        self.owner = ""
+        """The node that is being read."""
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         self.widened: dict[int, int] = {}
@@ -65,6 +74,7 @@ class _Lifting:
         for name, index in program.inputs.items():
             self.tensors[name] = Tensor(name, network_shape(program.tensors[index].shape))
         for owner, group in groupby(program.operations, key=lambda operation: operation.owner):
+            self.owner = owner
             operations = [operation for operation in group if not self._widens(operation)]
             if owner in program.inputs:
                 self._enter(owner, operations)

@@ -1,0 +1,1 @@
+"""Core ML for iOS: packages (`.mlpackage`), so far read and not built."""
