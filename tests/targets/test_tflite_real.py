@@ -16,6 +16,7 @@ from edgeskin.graph.folder import Graph
 from edgeskin.graph.read import read
 from edgeskin.targets.onnx import optimised_session, reference_session
 from edgeskin.targets.tflite import TfliteTarget
+from edgeskin.targets.tflite.fold import fold
 from edgeskin.targets.tflite.lower import lower
 
 pytest.importorskip("ai_edge_litert")
@@ -59,7 +60,7 @@ def test_fp32_answers_as_onnxruntime_on_real_images(released: Graph, isic2017: P
 
 def test_each_operator_alone_computes_onnxruntimes_integers_on_real_images(released: Graph, isic2017: Path) -> None:
     network = read(released.int8)
-    program = lower(network)
+    program = fold(lower(network))
     values = computed(network, {"image": shown(released, isic2017, 4)})
     equal: dict[str, list[npt.NDArray[np.bool_]]] = {}
     for node in network.nodes:

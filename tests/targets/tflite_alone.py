@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgeskin.graph.ir import Network, Node
-from edgeskin.targets.tflite.program import Program
+from edgeskin.targets.tflite.program import Program, compact
 from edgeskin.targets.tflite.serialize import serialize
 
 Values = Mapping[str, npt.NDArray[np.generic]]
@@ -26,23 +26,6 @@ def cut(program: Program, owner: str) -> Program:
     output = operations[-1].outputs[0]
     return compact(
         replace(program, operations=tuple(operations), inputs=inputs, outputs={tensors[output].name: output})
-    )
-
-
-def compact(program: Program) -> Program:
-    """Without the tensors that nothing reads."""
-    ends = (*program.inputs.values(), *program.outputs.values())
-    used = sorted({*ends, *(i for each in program.operations for i in (*each.inputs, *each.outputs) if i >= 0)})
-    new = {old: place for place, old in enumerate(used)}
-    new[-1] = -1
-    return Program(
-        tuple(program.tensors[i] for i in used),
-        tuple(
-            replace(each, inputs=tuple(map(new.get, each.inputs)), outputs=tuple(map(new.get, each.outputs)))
-            for each in program.operations
-        ),
-        {name: new[i] for name, i in program.inputs.items()},
-        {name: new[i] for name, i in program.outputs.items()},
     )
 
 

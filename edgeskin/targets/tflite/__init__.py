@@ -1,7 +1,7 @@
 """TensorFlow Lite for Android: the scales that training learned are the scales in the file; nothing is calibrated.
 
-program: the file as data. lower: network → program. serialize, metadata, note: program → bytes. parse, lift: and back.
-session: run it.
+program: the file as data. lower, fold: network → program. serialize, metadata, note: program → bytes. parse, lift: both
+ways back. session: run it. inspect: show anybody's.
 """
 
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.targets.base import Artifact, Precision
 from edgeskin.targets.tflite import metadata, note, session
+from edgeskin.targets.tflite.fold import fold
 from edgeskin.targets.tflite.lift import lift
 from edgeskin.targets.tflite.lower import logits_of, lower
 from edgeskin.targets.tflite.parse import parse
@@ -53,7 +54,7 @@ class TfliteTarget:
             raise TargetError(f"tflite cannot build {precision}; it builds {known}. Choose one with --precision")
         integer = precision == "int8"
         network = conformity.integer_network(graph) if integer else conformity.float_network(graph)
-        program = lower(network, half=precision == "fp16", raw_outputs=self.raw_outputs)
+        program = fold(lower(network, half=precision == "fp16", raw_outputs=self.raw_outputs))
         tails = tuple(logits_of(network)) if self.raw_outputs else ()
         about = metadata.describe(graph.card, program)
         written = note.Note(graph.sha256, precision, note.owners(program.operations), tails)

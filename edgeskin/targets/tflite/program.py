@@ -4,7 +4,7 @@ Layout is NHWC, the batch is 1. Lowering writes this, the serializer turns it in
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -79,6 +79,25 @@ class Program:
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
     notes: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def compact(program: Program) -> Program:
+    """Without the tensors that nothing reads or writes."""
+    ends = (*program.inputs.values(), *program.outputs.values())
+    inside = (index for each in program.operations for index in (*each.inputs, *each.outputs))
+    used = sorted({index for index in (*ends, *inside) if index != ABSENT})
+    new = {ABSENT: ABSENT} | {old: place for place, old in enumerate(used)}
+    operations = (
+        replace(each, inputs=tuple(new[i] for i in each.inputs), outputs=tuple(new[i] for i in each.outputs))
+        for each in program.operations
+    )
+    return replace(
+        program,
+        tensors=tuple(program.tensors[index] for index in used),
+        operations=tuple(operations),
+        inputs={name: new[index] for name, index in program.inputs.items()},
+        outputs={name: new[index] for name, index in program.outputs.items()},
+    )
 
 
 def nhwc(shape: tuple[int | str, ...]) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from edgeskin.graph.ir import (
     Softmax,
     Tensor,
 )
+from edgeskin.targets.tflite.fold import unfold
 from edgeskin.targets.tflite.lift.elementwise import (
     alone,
     hard_sigmoid_of_floats,
@@ -47,11 +48,10 @@ _DAMAGE = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
 
 def lift(program: Program, note: Note) -> Network:
     """The network that a program of ours computes. Raises: GraphError that names the node it cannot read."""
-    lifting = _Lifting(program, note)
     try:
-        return lifting.network()
+        return _Lifting(unfold(program), note).network()
     except _DAMAGE as error:
-        raise GraphError(f"{lifting.owner}: says what no program of ours says; export the file again") from error
+        raise GraphError("says what no program of ours says; copy or export the file again") from error
 
 
 class _Lifting:
@@ -60,8 +60,6 @@ class _Lifting:
     def __init__(self, program: Program, note: Note) -> None:
         self.program = program
         self.note = note
-        self.owner = ""
-        """The node that is being read."""
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         self.widened: dict[int, int] = {}
@@ -74,7 +72,6 @@ class _Lifting:
         for name, index in program.inputs.items():
             self.tensors[name] = Tensor(name, network_shape(program.tensors[index].shape))
         for owner, group in groupby(program.operations, key=lambda operation: operation.owner):
-            self.owner = owner
             operations = [operation for operation in group if not self._widens(operation)]
             if owner in program.inputs:
                 self._enter(owner, operations)

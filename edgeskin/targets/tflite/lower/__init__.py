@@ -118,8 +118,16 @@ def _lower(draft: Draft, node: Node) -> None:
 
 
 def _pixels(site: Site) -> None:
-    kind = "DEQUANTIZE" if site.result.quantization is None else "QUANTIZE"
-    site.emit(kind, (site.here(0),), site.y())
+    """(pixel − 128) / 128, exactly; integers by way of it.
+
+    QUANTIZE would make int8 of uint8 at once, but no delegate takes it, and the interpreter's own took 0.14 ms for 224²
+    pixels where these two take 0.02 (XNNPACK, AVX-512).
+    """
+    if site.result.quantization is None:
+        site.emit("DEQUANTIZE", (site.here(0),), site.y())
+        return
+    real = site.inner("float", nhwc(site.result.shape), None)
+    site.emit("QUANTIZE", (site.emit("DEQUANTIZE", (site.here(0),), real),), site.y())
 
 
 def _requantize(site: Site) -> None:
