@@ -2,13 +2,8 @@
 
 Three statements, each stronger than a share of equal values: no result is more than one step off; with XNNPACK, which
 every Android build has, one is off only where the exact result lies halfway between two integers, which onnxruntime
-rounds to even; and what is lowered reads back as the network it came from. The exceptions, each with its cause:
-
-- HardSwish: its gate is itself rounded, to 1/255, so a result may move by as much as that moves the product.
-- Resize: XNNPACK weighs neighbours by whole numbers of 2⁻¹¹. The interpreter's own kernel holds the ratio of the sizes
-  in ten bits, and the error grows with every pixel where they cannot hold it; twice and four times as large they can.
-- Without XNNPACK: the interpreter's own kernels round twice, half away from zero, so a result is off up to a quarter
-  of a step from halfway.
+rounds to even; and what is lowered reads back as the network it came from. Without XNNPACK the interpreter's own
+kernels round twice, half away from zero, so a result may be off up to a quarter of a step from halfway.
 """
 
 from dataclasses import replace
@@ -22,7 +17,7 @@ from operator_suite import HALFWAY, Drawn, Values, computed, demand_same, small_
 
 from edgeskin.errors import TargetError
 from edgeskin.graph import execute
-from edgeskin.graph.ir import AveragePool, HardSwish, Network, Node, Resize
+from edgeskin.graph.ir import AveragePool, Network, Node
 from edgeskin.targets.tflite.lift import lift
 from edgeskin.targets.tflite.lower import lower
 from edgeskin.targets.tflite.note import Note, owners
@@ -34,32 +29,11 @@ from tflite_alone import run_alone
 TWICE_ROUNDED = 0.2501
 
 
-def off(network: Network, node: Node, plain: bool) -> float:
-    """How far from halfway between two integers a result may lie that is rounded the other way."""
-    x, result = network.operands(node)[0].quantization, network.result(node).quantization
-    assert result is not None
-    if isinstance(node.operator, HardSwish):
-        assert x is not None
-        return TWICE_ROUNDED * float(x.scale / result.scale) + HALFWAY + TWICE_ROUNDED * plain
-    if plain:
-        return TWICE_ROUNDED + (ratio_error(network, node) if isinstance(node.operator, Resize) else 0)
-    return 127 * 2**-11 if isinstance(node.operator, Resize) else HALFWAY
-
-
-def ratio_error(network: Network, node: Node) -> float:
-    """In steps of the result, at the last pixel of a linear resize between the largest and smallest value."""
-    operator = node.operator
-    assert isinstance(operator, Resize)
-    before = network.operands(node)[0].shape[2:]
-    pairs = zip(before, operator.size, strict=True)
-    return sum(255 * new * 2**-11 for old, new in pairs if operator.mode == "linear" and int(old) * 2**10 % new)
-
-
 def demand_the_same_integers(network: Network, program: Program, node: Node, values: Values) -> None:
     ours = execute.apply(network, node, values)
     for plain in (False, True):
         found = run_alone(program, network, node, values, plain=plain)
-        allowed = 0.0 if network.result(node).quantization is None else off(network, node, plain)
+        allowed = TWICE_ROUNDED if plain else HALFWAY
         for judge in (ours, values[node.output]):
             demand_same(network, node, values, found, judge, allowed)
 

@@ -25,6 +25,8 @@ from tflite_alone import run_alone
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
 TARGET = TfliteTarget()
+FLOAT = ("Sigmoid", "Softmax")
+"""The heads' ends, which are float in every target."""
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +71,7 @@ def test_each_operator_alone_computes_onnxruntimes_integers_on_real_images(relea
         if not equal[node.kind][-1].all():
             # What differs lies halfway between two integers: onnxruntime rounds that to even, XNNPACK some of it up.
             demand_same(network, node, values, found, expected)
-    shares = {
-        kind: float(np.concatenate(each).mean()) for kind, each in equal.items() if kind not in ("Sigmoid", "Softmax")
-    }
-    # Twice as large, a map has weights of 1/16: one value in sixteen or so lies exactly halfway.
-    assert 0.96 <= shares.pop("Resize") < 1
+    shares = {kind: float(np.concatenate(each).mean()) for kind, each in equal.items() if kind not in FLOAT}
+    # A map twice as large has weights of 1/16, and many exact ties.
+    assert shares.pop("Resize") >= 0.999
     assert min(shares.values()) >= 0.9999, shares

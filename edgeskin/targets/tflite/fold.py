@@ -52,6 +52,12 @@ def _raw(value: Value) -> bytes | None:
     return None if value.data is None else value.data.tobytes()
 
 
+def pixels_of(weight: str) -> int:
+    """How many pixels a weight of that name takes at once: 1, where it is not folded."""
+    named = _FOLDED.fullmatch(weight)
+    return 1 if named is None else int(named[2])
+
+
 class _Folding:
     """A program whose operators are written anew, with the tensors that they need besides."""
 

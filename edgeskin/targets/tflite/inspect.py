@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 from edgeskin.optional import require
 from edgeskin.targets.inspection import UNLISTED, UNRULED, UNSHAPED, Reading, Step, Value, matrix_product, product
+from edgeskin.targets.tflite.fold import pixels_of
+from edgeskin.targets.tflite.note import ENTRY
 from edgeskin.targets.tflite.parse import Survey, survey
 from edgeskin.targets.tflite.program import Operation, Program
 
@@ -81,6 +83,11 @@ def _notes(found: Survey) -> tuple[str, ...]:
         notes += (f"{len(found.doubts) - SHOWN} more sentences of that kind",)
     if found.subgraphs > 1:
         notes += ("only the first subgraph is listed",)
+    folded = sum(_together(found.program, index) > 1 for index in range(len(found.program.tensors)))
+    if folded:
+        notes += (
+            f"{folded // 2} convolutions take several pixels at once; the zeros in their weights count as bytes alone",
+        )
     if found.behind:
         notes += (f"contents of {len(found.behind)} values stand behind the program: their bytes count, none is read",)
     if found.signatures:
@@ -134,4 +141,10 @@ def _cost(program: Program, operation: Operation) -> tuple[tuple[str, ...], int 
     if min(indices) < 0:
         return (), None
     shapes = [program.tensors[index].shape for index in indices]
-    return (str(indices[0]), str(indices[1])), count(*shapes)
+    cost = count(*shapes)
+    return (str(indices[0]), str(indices[1])), cost if cost is None else cost // _together(program, indices[1])
+
+
+def _together(program: Program, weight: int) -> int:
+    """How many pixels a weight of ours takes at once; its zeros beside the diagonal are no multiply-adds."""
+    return pixels_of(program.tensors[weight].name) if ENTRY in program.notes else 1

@@ -10,7 +10,6 @@ from edgeskin.graph.ir import (
     Activation,
     Add,
     HardSigmoid,
-    HardSwish,
     Mul,
     Operator,
     Pixels,
@@ -18,7 +17,7 @@ from edgeskin.graph.ir import (
     Softmax,
 )
 from edgeskin.targets.tflite.lift.group import Group, Read, network_axis
-from edgeskin.targets.tflite.lower.elementwise import HALF, INNER_GATE, NUMBER, ONE, SIXTH
+from edgeskin.targets.tflite.lower.elementwise import HALF, NUMBER, ONE, SIXTH
 from edgeskin.targets.tflite.program import Operation, Scale
 
 
@@ -62,31 +61,16 @@ def _rescale(group: Group, operation: Operation) -> Read:
     return Read(Requantize() if activation is None else Activate(), (operation.inputs[0],), activation)
 
 
-def _demand_gate(group: Group, part: Operation, gate: Operation, activation: Activation | None) -> None:
-    """That a product and a sum are x/6 + 1/2."""
+def hard_sigmoid_of_integers(group: Group) -> Read:
+    """A product and a sum: x/6 + 1/2."""
+    part, gate = group.operations
     x = group.value(part, 0)
     assert x.scale is not None
     right = _is_number(group, part, SIXTH) and _is_number(group, gate, HALF) and group.activation(part) is None
     right = right and group.output(part).scale == Scale(x.scale.steps / np.float32(6))
     group.demand(right and gate.inputs[0] == part.outputs[0], "its gate is not x/6 + 1/2")
-    group.demand(group.activation(gate) == activation, "its gate is cut off otherwise")
-
-
-def hard_sigmoid_of_integers(group: Group) -> Read:
-    """A gate."""
-    part, gate = group.operations
-    _demand_gate(group, part, gate, "relu")
+    group.demand(group.activation(gate) == "relu", "its gate is not cut off at 0")
     return Read(HardSigmoid(), (part.inputs[0],))
-
-
-def hard_swish_of_integers(group: Group) -> Read:
-    """A gate, and its product with what it reads."""
-    part, gate, product = group.operations
-    _demand_gate(group, part, gate, None)
-    group.demand(group.output(gate).scale == INNER_GATE, "its gate has another scale")
-    reads = product.inputs == (part.inputs[0], gate.outputs[0])
-    group.demand(reads and group.activation(product) is None, "its product is of other tensors")
-    return Read(HardSwish(), (part.inputs[0],))
 
 
 def hard_sigmoid_of_floats(group: Group) -> Read:

@@ -1,9 +1,8 @@
 """Lower a network to a TensorFlow Lite program: the same integers, in NHWC, without a transpose left inside.
 
 A node whose tensors are all quantized becomes integer operators; any other runs in float32 between DEQUANTIZE and
-QUANTIZE. Three kinds have no exact integer operator there and run so too: a LOGISTIC or SOFTMAX of integers ends at
-scale 1/256 by the format's own rule, twice as fine as the contract's gates, and rounding a second time would change a
-quarter of them; an average over padded windows counts differently in each.
+QUANTIZE, which every delegate takes along. So do the few kinds that have no exact integer operator (`Site.integer`):
+what one of them rounds otherwise, fifty layers behind it make larger.
 
 Source of the rules: the quantization specification of TensorFlow Lite, and what its kernels demand.
 """

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edgeskin.graph.ir import Activation, Add, Softmax
+from edgeskin.graph.ir import Add, Softmax
 from edgeskin.targets.tflite.lower.site import Site
 from edgeskin.targets.tflite.program import Scale, place
 from edgeskin.targets.tflite.schema import ACTIVATIONS
@@ -10,8 +10,6 @@ from edgeskin.targets.tflite.schema import ACTIVATIONS
 ONE, SIXTH, HALF = (Scale(np.asarray([step], np.float32)) for step in (1 / 64, 1 / 384, 1 / 128))
 """The scales at which the integer `NUMBER` says 1, 1/6 and 1/2."""
 NUMBER = np.int8(64)
-INNER_GATE = Scale(np.asarray([1 / 255], np.float32), -128)
-"""0 to 1 in all 256 steps: the gate inside a hard swish, clipped at both ends by saturation."""
 
 
 def pair(site: Site) -> None:
@@ -31,20 +29,6 @@ def _constant(site: Site, role: str, scale: Scale) -> int:
     return site.constant(role, np.asarray([NUMBER]), scale)
 
 
-def _gate(site: Site, x: int, y: int, activation: Activation | None) -> int:
-    """x/6 + 1/2 of integers: x/6 has the very integers of x, at a sixth of its scale. Beyond y's range it saturates.
-
-    A depthwise convolution could say both at once, and took five times as long (XNNPACK, AVX-512): its smallest kernel
-    has more than one place.
-    """
-    scale = site.scale_of(x)
-    assert scale is not None
-    part = site.inner("part", site.shape(x), Scale(scale.steps / np.float32(6)))
-    site.emit("MUL", (x, _constant(site, "sixth", SIXTH)), part, FusedActivationFunction=0)
-    half = _constant(site, "half", HALF)
-    return site.emit("ADD", (part, half), y, FusedActivationFunction=ACTIVATIONS[activation])
-
-
 def rescale(site: Site) -> None:
     """Other integers for the same values, by a product with 1: it rounds the exact quotient of the scales once.
 
@@ -58,27 +42,35 @@ def hard_sigmoid(site: Site) -> None:
     """Of integers as a gate; of floats as clip(x + 3, 0, 6) / 6."""
     x = site.x()
     if site.integer:
-        quantization = site.result.quantization
-        assert quantization is not None
-        if float(quantization.scale) * 127 > 1 + float(quantization.scale) / 2:
-            raise site.refuse(f"its scale {float(quantization.scale):g} reaches beyond 1; a gate has 1/128")
-        _gate(site, x, site.y(), "relu")
+        _gate(site, x)
         return
     three = site.constant("three", np.asarray([3], np.float32))
-    lifted = site.inner("gate", site.shape(x), None)
+    lifted = site.inner("part", site.shape(x), None)
     site.emit("ADD", (x, three), lifted, FusedActivationFunction=ACTIVATIONS["relu6"])
     factor = site.constant("sixth", np.asarray([1 / 6], np.float32))
     site.emit("MUL", (lifted, factor), site.y(), FusedActivationFunction=0)
 
 
+def _gate(site: Site, x: int) -> None:
+    """x/6 + 1/2 of integers: x/6 has the very integers of x, at a sixth of its scale. Above 1 it saturates.
+
+    A depthwise convolution could say both at once, and took five times as long (XNNPACK, AVX-512): its smallest kernel
+    has more than one place.
+    """
+    before, after = site.scale_of(x), site.result.quantization
+    assert before is not None
+    assert after is not None
+    if float(after.scale) * 127 > 1 + float(after.scale) / 2:
+        raise site.refuse(f"its scale {float(after.scale):g} reaches beyond 1; a gate has 1/128")
+    part = site.inner("part", site.shape(x), Scale(before.steps / np.float32(6)))
+    site.emit("MUL", (x, _constant(site, "sixth", SIXTH)), part, FusedActivationFunction=0)
+    half = _constant(site, "half", HALF)
+    site.emit("ADD", (part, half), site.y(), FusedActivationFunction=ACTIVATIONS["relu"])
+
+
 def hard_swish(site: Site) -> None:
-    """Of integers as a gate and a product: HARD_SWISH is one operator, but slow, as no delegate takes its integers."""
-    x = site.x()
-    if not site.integer:
-        site.emit("HARD_SWISH", (x,), site.y())
-        return
-    gate = _gate(site, x, site.inner("gate", site.shape(x), INNER_GATE), None)
-    site.emit("MUL", (x, gate), site.y(), FusedActivationFunction=0)
+    """In float32."""
+    site.emit("HARD_SWISH", (site.x(),), site.y())
 
 
 def sigmoid(site: Site) -> None:
