@@ -85,9 +85,8 @@ def _notes(found: Survey) -> tuple[str, ...]:
         notes += ("only the first subgraph is listed",)
     folded = sum(_together(found.program, index) > 1 for index in range(len(found.program.tensors)))
     if folded:
-        notes += (
-            f"{folded // 2} convolutions take several pixels at once; the zeros in their weights count as bytes alone",
-        )
+        told = f"{folded // 2}; the zeros in their weights count as bytes alone"  # a weight and a bias each
+        notes += (f"convolutions that take several pixels at once: {told}",)
     if found.behind:
         notes += (f"contents of {len(found.behind)} values stand behind the program: their bytes count, none is read",)
     if found.signatures:
