@@ -11,7 +11,19 @@ from edgeskin import cli
 from edgeskin.contract import bundle as bundles
 from edgeskin.errors import BundleError, RecipeError
 
-COMMANDS = ("describe", "train", "export", "evaluate", "benchmark", "gate", "verify", "inspect", "release", "predict", "doctor")
+COMMANDS = (
+    "describe",
+    "train",
+    "export",
+    "evaluate",
+    "benchmark",
+    "gate",
+    "verify",
+    "inspect",
+    "release",
+    "predict",
+    "doctor",
+)
 
 
 def test_the_version_is_that_of_the_package(edgeskin) -> None:

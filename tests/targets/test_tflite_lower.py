@@ -117,6 +117,19 @@ def test_what_the_format_has_no_words_for_is_refused_by_name(network: Network, w
         lower(network)
 
 
+def test_a_constant_that_two_layers_need_in_two_forms_is_refused() -> None:
+    shared, result = weight((4, 4, 1, 1)), Tensor("y", MAP)
+    plain = Conv((1, 1), (0, 0, 0, 0), (1, 1), 1)
+    nodes = (
+        Node("first", plain, ("x", "w"), "y"),
+        Node("second", ConvTranspose((1, 1), (0, 0, 0, 0), (0, 0), (1, 1), 1), ("y", "w"), "z"),
+    )
+    different = replace(shared, data=np.arange(16, dtype=np.float32).reshape(4, 4, 1, 1))
+    tensors = {tensor.name: tensor for tensor in (X, different, result, Tensor("z", MAP))}
+    with pytest.raises(TargetError, match="second: reads w in another form than a node before it; untie the two"):
+        lower(Network(("x",), ("z",), nodes, tensors))
+
+
 def test_a_weight_beyond_float16_is_refused_only_where_it_is_stored_so() -> None:
     network = one_node(Linear(), Tensor("m", ("N", 2)), weight((1, 2), 70000.0), result=Tensor("y", ("N", 1)))
     lower(network)

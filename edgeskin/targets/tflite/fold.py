@@ -43,13 +43,8 @@ def _says(program: Program) -> dict[str, list[object]]:
     words: dict[str, list[object]] = {}
     for operation in program.operations:
         tensors = [program.tensors[index] for index in (*operation.inputs, *operation.outputs)]
-        facts = [(each.name, each.shape, each.kind, each.scale, _raw(each)) for each in tensors]
-        words.setdefault(operation.owner, []).append((operation.kind, operation.options, facts))
+        words.setdefault(operation.owner, []).append((operation.kind, operation.options, tensors))
     return words
-
-
-def _raw(value: Value) -> bytes | None:
-    return None if value.data is None else value.data.tobytes()
 
 
 def pixels_of(weight: str) -> int:

@@ -50,6 +50,15 @@ class Value:
     scale: Scale | None = None
     data: Array | None = None
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Value) or (self.data is None) != (other.data is None):
+            return False
+        same = (self.name, self.shape, self.kind, self.scale) == (other.name, other.shape, other.kind, other.scale)
+        return same and (self.data is None or other.data is None or np.array_equal(self.data, other.data))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.shape, self.kind, self.scale))
+
 
 @dataclass(frozen=True)
 class Operation:

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeskin.errors import GraphError
 from edgeskin.graph.ir import BATCH, Activation, Operator, Pads, Pair, Quantization, Shape, Tensor
-from edgeskin.targets.tflite.lower.site import ROLES
+from edgeskin.targets.tflite.lower.site import own_name
 from edgeskin.targets.tflite.program import AXES, Operation, Program, Value
 from edgeskin.targets.tflite.schema import ACTIVATIONS, SAME
 from edgeskin.targets.tflite.window import same_pads
@@ -109,7 +109,7 @@ class Group:
 
     def is_own(self, value: Value, role: str) -> bool:
         """Whether a constant is one that lowering adds for that purpose."""
-        return value.name == ROLES[role].format(self.owner)
+        return value.name == own_name(self.owner, role)
 
     # --- constants of layers ---
 

@@ -50,7 +50,7 @@ from edgeskin.targets.tflite.lower.elementwise import (
 )
 from edgeskin.targets.tflite.lower.layers import conv, conv_transpose, linear
 from edgeskin.targets.tflite.lower.moves import concat, pad, pool, reduce, reshape, resize, slice_
-from edgeskin.targets.tflite.lower.site import QUANTIZED, Draft, Site, scale
+from edgeskin.targets.tflite.lower.site import Draft, Site, own_name, scale
 from edgeskin.targets.tflite.note import Tail
 from edgeskin.targets.tflite.program import Program, Scale, Value, nhwc
 
@@ -102,7 +102,7 @@ def _enter(draft: Draft, name: str) -> None:
     given = draft.put(Value(name, shape, "float32"))
     if tensor.quantization is not None:
         draft.owner = name
-        draft.emit("QUANTIZE", (given,), draft.computed(QUANTIZED.format(name), shape, scale(tensor.quantization)))
+        draft.emit("QUANTIZE", (given,), draft.computed(own_name(name, "quantized"), shape, scale(tensor.quantization)))
 
 
 def _lower(draft: Draft, node: Node) -> None:

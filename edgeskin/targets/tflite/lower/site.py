@@ -28,31 +28,10 @@ from edgeskin.targets.tflite.program import Operation, Option, Program, Scale, V
 from edgeskin.targets.tflite.schema import ACTIVATIONS, SAME, VALID
 from edgeskin.targets.tflite.window import same_pads
 
-ROLES = {
-    "float": "{}:float",
-    "linear": "{}:before_quantization",
-    "padded": "{}:padded",
-    "pads": "{}:pads",
-    "lowest": "{}:lowest",
-    "no_bias": "{}:no_bias",
-    "sixth": "{}:sixth",
-    "half": "{}:half",
-    "one": "{}:one",
-    "three": "{}:three",
-    "ones": "{}:ones",
-    "axes": "{}:axes",
-    "size": "{}:size",
-    "begin": "{}:begin",
-    "full": "{}:full",
-    "shape": "{}:shape",
-    "part": "{}:part",
-    "half_precision": "{}:float16",
-}
-"""Names of the tensors that are the program's own and not the network's, by the node or tensor they serve."""
 
-
-QUANTIZED = "{}:quantized"
-"""The name of a quantized input, by the input's own."""
+def own_name(owner: str, role: str) -> str:
+    """The name of a tensor that is the program's own and not the network's: by what it serves, and as what."""
+    return f"{owner}:{role}"
 
 
 def scale(quantization: Quantization | None) -> Scale | None:
@@ -82,11 +61,16 @@ class Draft:
         )
 
     def put(self, value: Value) -> int:
-        """The place of a tensor; one of that name that is there already is the same one."""
+        """The place of a tensor; one of that name that is there already must be the same one.
+
+        Raises: TargetError where it is not: two nodes read one constant, each in a form of its own.
+        """
         found = self.places.get(value.name)
         if found is None:
             self.tensors.append(value)
             found = self.places[value.name] = len(self.tensors) - 1
+        elif self.tensors[found] != value:
+            raise TargetError(f"{self.owner}: reads {value.name} in another form than a node before it; untie the two")
         return found
 
     def computed(self, name: str, shape: tuple[int, ...], scale: Scale | None) -> int:
@@ -99,7 +83,7 @@ class Draft:
 
     def own(self, role: str) -> str:
         """The name of a tensor that is the node's own and not the network's."""
-        return ROLES[role].format(self.owner)
+        return own_name(self.owner, role)
 
     def emit(self, kind: str, inputs: tuple[int, ...], output: int, **options: Option) -> int:
         """Append an operator; its output."""
@@ -147,14 +131,14 @@ class Site:
         if tensor.data is not None:
             data = tensor.data.transpose(0, 2, 3, 1) if tensor.data.ndim == 4 else tensor.data
             return self.draft.constant(tensor.name, data, scale(tensor.quantization))
-        return self.draft.places.get(QUANTIZED.format(tensor.name), self.draft.places[tensor.name])
+        return self.draft.places.get(own_name(tensor.name, "quantized"), self.draft.places[tensor.name])
 
     def x(self, position: int = 0) -> int:
         """An input as the operator reads it: integers, or float32 dequantized where they are not all integers."""
         tensor, here = self.tensors[position], self.here(position)
         if self.integer or tensor.quantization is None:
             return here
-        name = ROLES["float"].format(f"{self.node.name}:{tensor.name}")
+        name = own_name(f"{self.node.name}:{tensor.name}", "float")
         if name in self.draft.places:
             return self.draft.places[name]
         return self.emit("DEQUANTIZE", (here,), self.draft.computed(name, nhwc(tensor.shape), None))
@@ -218,7 +202,7 @@ class Site:
         largest = np.abs(data).max(initial=0)
         if largest > np.finfo(np.float16).max:
             raise self.refuse(f"{name} holds {largest:g}, beyond float16; build it as fp32")
-        stored = self.draft.constant(ROLES["half_precision"].format(name), data.astype(np.float16))
+        stored = self.draft.constant(own_name(name, "float16"), data.astype(np.float16))
         return self.emit("DEQUANTIZE", (stored,), self.draft.computed(name, data.shape, None))
 
     def bias(self, outputs: int) -> int:
