@@ -172,7 +172,9 @@ def _working(name: str) -> str | None:
 def _demand(command: Sequence[str], whose: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- our own words
     if done.returncode:
-        raise EdgeskinError(f"{whose}: {' '.join(command[1:4])} …: {done.stderr.strip().splitlines()[-1]}")
+        raise EdgeskinError(
+            f"{whose}: {' '.join(command[1:4])} …: {(done.stderr.strip().splitlines() or ['no word said'])[-1]}"
+        )
 
 
 def install_mib(python: Path) -> float:
@@ -453,11 +455,11 @@ def measure(asked: Request) -> list[Row]:
                 files.write_bytes(asked.kept / path.name, path.read_bytes())
             try:
                 file = File(path, asked.graph.card.heads)
+                row.equivalence = compared(peer.name, asked.graph, file, judged, peer.precision)
             except (RuntimeError, ValueError) as error:  # LiteRT's for a file that it cannot run
                 row.failed = "; then LiteRT: ".join(filter(None, (row.failed, str(error))))
                 continue
             opened[peer.name] = file
-            row.equivalence = compared(peer.name, asked.graph, file, judged, peer.precision)
         time_all(opened, rows, _channels_last(judged[0]), asked.mode)
     return [*rows.values()]
 

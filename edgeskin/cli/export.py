@@ -29,14 +29,15 @@ def export(
     raw_outputs: Annotated[
         bool | None,
         typer.Option(
-            "--raw-outputs", help="tflite, int8: end at the heads' int8 logits, for an app to compute the rest."
+            "--raw-outputs/--no-raw-outputs",
+            help="tflite, int8: end at the heads' int8 logits, for an app to compute the rest.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The bundle; otherwise bundles/NAME-TARGET-PRECISION. With --target all, a folder of bundles. "
+            help="The bundle; otherwise bundles/NAME-TARGET-PRECISION[-raw]. With --target all, a folder of bundles. "
             "Nothing but a bundle is ever replaced.",
         ),
     ] = None,
@@ -63,7 +64,7 @@ def export(
     graph = journey.find_graph(source, say)
     codes = set[int]()
     for one in chosen:
-        name = f"{graph.card.name}-{one.target}-{one.precision}"
+        name = f"{graph.card.name}-{one.target}-{one.precision}{'-raw' if one.raw_outputs else ''}"
         place = Path("bundles") / name if out is None else out / name if target == ALL else out
         with terminal.progress(quiet) as progress:
             done = journey.export(graph, one, place, data=labelled, say=say, progress=progress)

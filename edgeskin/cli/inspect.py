@@ -22,7 +22,9 @@ TITLES = 15
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite, .onnx or .mlpackage, of any converter.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .tflite, .onnx or .mlpackage, of any converter; or a bundle.")
+    ],
     summary: Annotated[bool, typer.Option("--summary", help="Only the totals, no table of operators.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same facts as one JSON object.")] = False,
 ) -> None:

@@ -194,13 +194,34 @@ def _report(
         gate=profile.gate,
         measurements=measured,
         verdict=verdict,
-        cautions=(*notes, *_passes(graph.card), graph.card.intended_use, *graph.card.provenance.notes),
+        cautions=(
+            *notes,
+            *_placed(measured),
+            *_raw(profile),
+            *_passes(graph.card),
+            graph.card.intended_use,
+            *graph.card.provenance.notes,
+        ),
         next_commands=(
             ("Predict", f"edgeskin predict PHOTO --bundle {shlex.quote(str(out))}"),
             ("Benchmark", shlex.join(["edgeskin", "benchmark", str(out)])),
             ("Verify", shlex.join(["edgeskin", "verify", str(out)])),
         ),
     )
+
+
+def _placed(measured: Measurements) -> Iterator[str]:
+    place = measured.placement
+    if place is not None and place.partitions is not None and place.undelegated:
+        yield (
+            f"{len(place.undelegated)} operators run outside the delegate ({place.provider}): slower than in an app, "
+            "and rounded otherwise"
+        )
+
+
+def _raw(profile: Profile) -> Iterator[str]:
+    if profile.raw_outputs:
+        yield "The outputs are int8 logits: the app computes sigmoid or softmax of scale × value."
 
 
 def _passes(card: ModelCard) -> Iterator[str]:

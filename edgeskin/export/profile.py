@@ -9,7 +9,7 @@ from edgeskin import shipped, targets
 from edgeskin.benchmarks.gate import Section
 from edgeskin.contract import declaration
 from edgeskin.contract.model import Frozen, Name
-from edgeskin.errors import EdgeskinError
+from edgeskin.errors import EdgeskinError, TargetError
 from edgeskin.targets.base import Precision
 
 
@@ -71,6 +71,10 @@ class Profile(Frozen):
         """
         word = precision or self.precision
         raw = self.raw_outputs if raw_outputs is None else raw_outputs
+        if raw and word != "int8":
+            raise TargetError(
+                f"raw outputs are int8, and {word} was asked for. Leave out the one (--no-raw-outputs) or the other"
+            )
         return self.model_copy(
             update={
                 "precision": targets.precision_of(targets.get(self.target, raw_outputs=raw), word),

@@ -222,6 +222,10 @@ class _Reader:
         names = []
         for tensor in inputs:
             stored = tensor
+            if stored.data is not None and not np.isfinite(stored.data).all():
+                raise GraphError(
+                    f"{name}: its constant {stored.name!r} holds values that are not finite; train it again"
+                )
             while stored.is_constant and self.tensors.get(stored.name, stored) != stored:
                 stored = replace(stored, name=f"{stored.name}_")
             self.tensors[stored.name] = stored

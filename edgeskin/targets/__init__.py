@@ -1,10 +1,9 @@
 """Where a network can be built to run: one room or file a target, one line each in the table below."""
 
-import dataclasses
 import importlib
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import cast
+from typing import cast, get_args
 
 from edgeskin.errors import TargetError
 from edgeskin.targets.base import Precision, Target
@@ -30,8 +29,8 @@ def get(name: str, *, raw_outputs: bool = False) -> Target:
     found = getattr(importlib.import_module(module), class_name)
     if not raw_outputs:
         return cast("Target", found())
-    if "raw_outputs" not in {field.name for field in dataclasses.fields(found)}:
-        raise TargetError(f"{name} has no raw outputs; they are for tflite. Export it without")
+    if not hasattr(found, "raw_outputs"):
+        raise TargetError(f"{name} has no raw outputs. Leave out --raw-outputs, or give --target tflite")
     return cast("Target", found(raw_outputs=True))
 
 
@@ -43,6 +42,7 @@ def precision_of(target: Target, word: str) -> Precision:
     for known in target.precisions:
         if known == word:
             return known
-    near = get_close_matches(word, target.precisions, n=1, cutoff=0.5)
+    known_elsewhere = word in get_args(Precision)
+    near = [] if known_elsewhere else get_close_matches(word, target.precisions, n=1, cutoff=0.5)
     tip = f" Did you mean {near[0]}?" if near else ""
     raise TargetError(f"{target.name} builds no {word}. It builds {', '.join(sorted(target.precisions))}.{tip}")

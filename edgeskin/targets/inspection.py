@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
+from edgeskin.contract import bundle
 from edgeskin.errors import GraphError
 
 Shape: TypeAlias = tuple[int | str, ...]
@@ -153,10 +154,13 @@ class Inspection:
 
 
 def inspect(path: Path) -> Inspection:
-    """Look into a `.tflite`, `.onnx` or `.mlpackage`, by its suffix and content.
+    """Look into a `.tflite`, `.onnx` or `.mlpackage`, by its suffix and content; into the artifact of a bundle.
 
-    Raises: GraphError for anything else, for what is absent, damaged or truncated; MissingDependencyError.
+    Raises: GraphError for anything else, for what is absent, damaged or truncated; BundleError for a bundle that was
+    changed; MissingDependencyError.
     """
+    if (path / bundle.MANIFEST).is_file():
+        path = bundle.Bundle.open(path).artifact
     reader = importlib.import_module(READERS[_format(path)])
     return _assemble(cast("Reading", reader.read(path)))
 

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from edgeskin.graph.folder import Graph
 
 if missing("onnx", "onnxruntime"):
-    collect_ignore_glob = ["test_average.py", "test_journey.py", "test_evaluate.py", "test_release.py"]
+    collect_ignore_glob = [
+        "test_average.py",
+        "test_journey.py",
+        "test_journey_tflite.py",
+        "test_evaluate.py",
+        "test_release.py",
+    ]
 else:
     from metadata_graphs import write_metadata_graph
     from second_pass_graphs import write_second_pass_graph

@@ -26,6 +26,7 @@ from edgeskin.graph.ir import (
     Requantize,
     Reshape,
     Sigmoid,
+    Slice,
     Softmax,
     Tensor,
 )
@@ -108,6 +109,7 @@ QUANTIZED = Tensor("x", MAP, scale(0.5))
             ),
             r"it \(Linear\): reads float32, but its weight w is int8; quantize both",
         ),
+        (one_node(Slice(1, 0, 4), X, result=Tensor("y", MAP)), r"it \(Slice\): takes the whole of its input; leave"),
         (one_node(Requantize(), X, result=Tensor("y", MAP)), r"it \(Requantize\): changes nothing"),
     ],
     ids=lambda value: value.nodes[0].kind if isinstance(value, Network) else "",

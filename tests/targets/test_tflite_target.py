@@ -1,9 +1,11 @@
 """The TFLite target: built, read back, described for tools, run, and asked where it ran."""
 
+import errno
 import importlib.util
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +17,7 @@ from edgeskin.errors import ContractError, GraphError, TargetError
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Quantization
 from edgeskin.graph.read import read
-from edgeskin.graph.rewrite import halve_weights
+from edgeskin.graph.rewrite import WEIGHTED, halve_weights
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.base import Artifact
 from edgeskin.targets.onnx import reference_session
@@ -83,13 +85,12 @@ def test_the_file_knows_its_graph(graph: Graph, int8: Artifact) -> None:
     assert set(written.owners) == {node.name for node in read(graph.int8).nodes}
 
 
-def test_half_the_weights_of_a_float_file_are_gone_and_no_more(fp16: Artifact, fp32: Artifact) -> None:
-    weights = [
-        value.data.nbytes for value in parse(fp32.path).tensors if value.data is not None and value.data.ndim > 1
-    ]
-    difference = fp32.path.stat().st_size - fp16.path.stat().st_size
-    # 16 bytes of alignment and a table for each DEQUANTIZE stand against it.
-    assert 0 <= sum(weights) / 2 - difference < 400 * len(weights)
+def test_every_weight_of_a_float_network_and_nothing_else_is_stored_as_float16(graph: Graph, fp16: Artifact) -> None:
+    network = read(graph.fp32)
+    weights = {node.inputs[1] for node in network.nodes if isinstance(node.operator, WEIGHTED)}
+    narrow = {value.name.removesuffix(":float16") for value in parse(fp16.path).tensors if value.kind == "float16"}
+    assert narrow == weights
+    assert len(weights) == 8
 
 
 # --- what tools see ---
@@ -220,7 +221,8 @@ def test_a_batch_gives_what_its_images_give_alone(int8: Artifact, images: np.nda
 
 def test_one_delegate_takes_everything_and_what_is_float_is_named(int8: Artifact, fp32: Artifact) -> None:
     placement = TARGET.open(int8).placement()
-    assert placement.provider == "ai_edge_litert, XNNPACK"
+    total = len(parse(int8.path).operations)
+    assert placement.provider == f"ai_edge_litert, XNNPACK for {total} of {total} operators"
     assert placement.convolutions == placement.integer_convolutions == 6
     assert (placement.partitions, placement.undelegated) == (1, ())
     assert placement.float_operators == ("resize_1",)
@@ -231,8 +233,9 @@ def test_one_delegate_takes_everything_and_what_is_float_is_named(int8: Artifact
 
 def test_without_xnnpack_nothing_is_delegated_and_all_stays_integer(int8: Artifact) -> None:
     placement = TARGET.open(int8, plain=True).placement()
-    assert placement.provider == "ai_edge_litert, its own kernels"
-    assert (placement.partitions, placement.undelegated, placement.integer_convolutions) == (0, (), 6)
+    total = len(parse(int8.path).operations)
+    assert placement.provider == f"ai_edge_litert, XNNPACK for 0 of {total} operators"
+    assert (placement.partitions, len(placement.undelegated), placement.integer_convolutions) == (0, total, 6)
 
 
 def test_the_interpreter_says_nothing_on_stderr(int8: Artifact, capfd: pytest.CaptureFixture[str]) -> None:
@@ -240,7 +243,53 @@ def test_the_interpreter_says_nothing_on_stderr(int8: Artifact, capfd: pytest.Ca
     assert capfd.readouterr().err == ""
 
 
+def test_a_process_without_stderr_runs_it_too(
+    int8: Artifact, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    assert TARGET.open(int8).run(images)
+
+    def closed(_: int) -> int:
+        raise OSError(errno.EBADF, "closed")
+
+    monkeypatch.setattr("os.dup", closed)
+    assert TARGET.open(int8).run(images)
+
+
+def test_no_image_is_no_row(int8: Artifact, raw: Artifact) -> None:
+    for artifact in (int8, raw):
+        found = TARGET.open(artifact).run(np.zeros((0, 3, 32, 32), np.uint8))
+        assert {name: value.shape for name, value in found.items()} == {
+            "mask": (0, 1, 32, 32),
+            "diagnosis": (0, 3),
+            "melanoma": (0, 1),
+        }
+
+
 # --- what is refused ---
+
+
+def test_a_note_of_another_network_is_refused(graph: Graph, raw: Artifact, tmp_path: Path) -> None:
+    program = parse(raw.path)
+    written = note.of(program, raw.path)
+    path = tmp_path / "model.tflite"
+    for wrong in (replace(written, tails=()), replace(written, tails=(replace(written.tails[0], kind="tanh"),))):
+        path.write_bytes(serialize(replace(program, notes={note.ENTRY: wrong.write()}), "edgeskin"))
+        with pytest.raises(GraphError, match=r"model\.tflite: its .*note"):
+            TfliteSession(path)
+
+
+def test_the_old_runtime_is_refused_with_a_numpy_it_cannot_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeskin import optional
+
+    here = optional.available
+    monkeypatch.setattr(
+        optional, "available", lambda module: module == "tflite_runtime" or ("litert" not in module and here(module))
+    )
+    monkeypatch.setattr(np, "__version__", "2.3.5")
+    assert TARGET.missing() == "tflite_runtime does not work with numpy 2.3.5: pip install 'edgeskin[tflite-runtime]'"
+    monkeypatch.setattr(np, "__version__", "1.26.4")
+    assert TARGET.missing() is None
 
 
 def test_a_precision_it_cannot_build_is_refused_with_those_it_can(graph: Graph, tmp_path: Path) -> None:

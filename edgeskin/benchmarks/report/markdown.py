@@ -1,6 +1,7 @@
 """`report.md`: the report for an engineer who reads it in CI; verdict first, tables that read as plain text too."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from edgeskin.benchmarks.gate import Promise, Section
@@ -8,6 +9,8 @@ from edgeskin.benchmarks.measurements import AccuracyReport, Interval, Measureme
 from edgeskin.benchmarks.report.model import Report
 
 NOT_MEASURED = "not measured"
+FEW = 5
+"""So many operators are named; more are counted."""
 _MARKS = {"passed": "✓", "inherited": "✓", "pending": "…", "failed": "✗"}
 
 
@@ -156,8 +159,16 @@ def _placement(measured: Measurements) -> str:
     ]
     if place.partitions is not None:
         facts.append(("parts a delegate took over", str(place.partitions)))
-        facts.append(("run outside it", ", ".join(place.undelegated) or "nothing"))
+        facts.append(("run outside it", _counted(place.undelegated)))
     return _section("Placement", _list(facts))
+
+
+def _counted(operators: Sequence[str]) -> str:
+    """A few by name, many by kind and number."""
+    if len(operators) <= FEW:
+        return ", ".join(operators) or "nothing"
+    kinds = Counter(operator.rpartition("(")[2].rstrip(")") for operator in operators)
+    return f"{len(operators)}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
 def _device(measured: Measurements) -> str:

@@ -130,7 +130,10 @@ class _Folding:
             if named is None:
                 self.operations.append(operation)
                 continue
-            before, behind = self.operations.pop(), next(operations)
+            before = self.operations.pop() if self.operations else operation
+            behind = next(operations, operation)
+            if (before.kind, behind.kind) != ("RESHAPE", "RESHAPE"):
+                raise GraphError(f"{operation.owner}: its folded weight stands between no two RESHAPEs")
             self.owners.add(operation.owner)
             constants = (self._put(self._single(index, int(named[2]))) for index in operation.inputs[1:])
             self.operations.append(replace(operation, inputs=(before.inputs[0], *constants), outputs=behind.outputs))

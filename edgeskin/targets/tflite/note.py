@@ -6,9 +6,10 @@ The format has no names for operators. What they compute is read from them; only
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from edgeskin.errors import GraphError
-from edgeskin.targets.base import Precision
+from edgeskin.targets.base import IMAGE, Precision
 from edgeskin.targets.tflite.program import Operation, Program
 
 ENTRY = "edgeskin"
@@ -67,8 +68,13 @@ class Note:
                 raise GraphError(f"its note is of format {value['format']!r}, this edgeskin reads format {FORMAT}")
             owners = tuple(str(name) for name, count in value["nodes"] for _ in range(int(count)))
             tails = tuple(Tail(str(a), str(b), str(c), int(d)) for a, b, c, d in value["tails"])
+            if value["precision"] not in get_args(Precision) or not {tail.kind for tail in tails} <= {
+                "sigmoid",
+                "softmax",
+            }:
+                raise ValueError("words that no note of ours holds")
             return Note(str(value["graph_sha256"]), value["precision"], owners, tails)
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
             raise GraphError("its edgeskin note is damaged; copy or export the file again") from error
 
 
@@ -77,9 +83,13 @@ def of(program: Program, path: Path) -> Note:
     if ENTRY not in program.notes:
         raise GraphError(f"{path}: was not written by edgeskin; `edgeskin inspect` shows what is in it")
     try:
-        return Note.read(program.notes[ENTRY])
+        found = Note.read(program.notes[ENTRY])
     except GraphError as error:
         raise GraphError(f"{path}: {error}") from error
+    logits = {name for name, place in program.outputs.items() if program.tensors[place].kind == "int8"}
+    if IMAGE not in program.inputs or logits != {tail.output for tail in found.tails}:
+        raise GraphError(f"{path}: its note and its inputs and outputs speak of different networks; export it again")
+    return found
 
 
 def owners(operations: tuple[Operation, ...]) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ FORMS: Mapping[str, Form] = {
 """By the schema's word. What is not here can be shown by name (`edgeskin inspect`), but not read into a network."""
 
 CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"})
+WEIGHTED = CONVOLUTIONS | {"FULLY_CONNECTED"}
 
 _FLOAT16 = {"DEQUANTIZE": 3}
 _GROUPED_CONVOLUTION = 6

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgeskin.targets.tflite import note
 from edgeskin.targets.tflite.note import Tail
 from edgeskin.targets.tflite.parse import parse
 from edgeskin.targets.tflite.program import Operation, Program, Value
-from edgeskin.targets.tflite.schema import CONVOLUTIONS
+from edgeskin.targets.tflite.schema import CONVOLUTIONS, WEIGHTED
 
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
 """The packages that hold an interpreter, the better one first."""
@@ -27,8 +28,12 @@ DELEGATE = "DELEGATE"
 
 
 def missing() -> str | None:
-    """One sentence where no interpreter is installed, or None."""
-    return None if any(map(optional.available, RUNTIMES)) else optional.missing(RUNTIMES[0])
+    """One sentence where no interpreter can be used here, or None."""
+    if not any(map(optional.available, RUNTIMES)):
+        return optional.missing(RUNTIMES[0])
+    if runtime() == "tflite_runtime" and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+        return f"tflite_runtime does not work with numpy {np.__version__}: pip install 'edgeskin[tflite-runtime]'"
+    return None
 
 
 def runtime() -> str:
@@ -50,8 +55,11 @@ class TfliteSession:
     def __init__(self, path: Path, *, threads: int = 1, plain: bool = False) -> None:
         self.path = path
         self.plain = plain
-        self._program = parse(path)
-        self._tails = {tail.output: tail for tail in note.of(self._program, path).tails}
+        program = parse(path)
+        written = note.of(program, path)
+        # Its contents are the interpreter's business; kept here too, they would count twice.
+        self._program = replace(program, tensors=tuple(replace(tensor, data=None) for tensor in program.tensors))
+        self._tails = {tail.output: tail for tail in written.tails}
         self._interpreter = _start(path, threads, plain)
         self._runner = self._interpreter.get_signature_runner()
         image = self._program.tensors[self._program.inputs[IMAGE]].shape
@@ -71,11 +79,18 @@ class TfliteSession:
         The file takes one image at a time; so does this. Raises: TargetError as `Session` says.
         """
         self._inputs.demand(image, metadata)
+        if not len(image):
+            return {name: self._answer(name, self._nothing(place)) for name, place in self._program.outputs.items()}
         rows = [
             self._one(image[row : row + 1], None if metadata is None else metadata[row : row + 1])
             for row in range(len(image))
         ]
         return {name: np.concatenate([row[name] for row in rows]) for name in self._program.outputs}
+
+    def _nothing(self, place: int) -> Array:
+        """No row of an output."""
+        tensor = self._program.tensors[place]
+        return np.zeros((0, *tensor.shape[1:]), tensor.kind)
 
     def _one(self, image: UInt8, metadata: Float32 | None) -> dict[str, Float32]:
         feeds: dict[str, Array] = {IMAGE: np.ascontiguousarray(image.transpose(0, 2, 3, 1))}
@@ -94,30 +109,31 @@ class TfliteSession:
 
     def placement(self) -> Placement:
         """Read from the interpreter: which operators its delegate took, and in how many parts."""
-        outside = set(_outside(self._interpreter, self._program))
-        details = _details(self._interpreter)
-        partitions = sum(detail["op_name"] == DELEGATE for detail in details)
         operations = self._program.operations
+        outside = [operations[place] for place in sorted(_outside(self._interpreter, self._program))]
+        taken = len(operations) - len(outside)
         convolutions = [operation for operation in operations if operation.kind in CONVOLUTIONS]
         return Placement(
-            provider=f"{runtime()}, {'XNNPACK' if partitions else 'its own kernels'}",
+            provider=f"{runtime()}, XNNPACK for {taken} of {len(operations)} operators",
             convolutions=len(convolutions),
             integer_convolutions=sum(_kinds(self._program, each) == {"int8"} for each in convolutions),
             float_operators=tuple(dict.fromkeys(_left_in_float(self._program))),
-            partitions=partitions,
-            undelegated=tuple(
-                f"{each.owner} ({each.kind})" for place, each in enumerate(operations) if place in outside
-            )
-            if partitions
-            else (),
+            partitions=sum(detail["op_name"] == DELEGATE for detail in _details(self._interpreter)),
+            undelegated=tuple(f"{each.owner} ({each.kind})" for each in outside),
         )
 
 
 @contextmanager
 def _without_chatter() -> Iterator[None]:
     """The interpreter tells the process's own stderr of each delegate it makes, and has no switch for that."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(2)
+    except OSError:  # a service may have none
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
@@ -137,7 +153,7 @@ def _start(path: Path, threads: int, plain: bool) -> Any:
                 model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind
             )
             interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
+    except (ImportError, RuntimeError, SystemError, ValueError) as error:
         raise TargetError(f"{path}: {runtime()} cannot run it: {error}") from error
     return interpreter
 
@@ -193,11 +209,15 @@ def _kinds(program: Program, operation: Operation) -> set[str]:
 
 
 def _left_in_float(program: Program) -> Iterator[str]:
-    """Names of the nodes between quantized tensors that the program computes in float32."""
-    of_node: dict[str, list[str]] = {}
+    """Names of the nodes between quantized tensors that the program computes in float32.
+
+    Not those that the network keeps in float itself, whose weights are; nor the door, which computes nothing.
+    """
+    of_node: dict[str, list[Operation]] = {}
     for operation in program.operations:
-        of_node.setdefault(operation.owner, []).append(operation.kind)
-    for owner, kinds in of_node.items():
-        # The two alone are the door, which computes nothing.
-        if kinds[0] == "DEQUANTIZE" and kinds[-1] == "QUANTIZE" and len(kinds) > 2:
+        of_node.setdefault(operation.owner, []).append(operation)
+    for owner, operations in of_node.items():
+        kinds = [operation.kind for operation in operations]
+        between = kinds[0] == "DEQUANTIZE" and kinds[-1] == "QUANTIZE" and len(kinds) > 2
+        if between and not WEIGHTED & set(kinds):
             yield owner

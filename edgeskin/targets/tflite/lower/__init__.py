@@ -106,6 +106,8 @@ def _enter(draft: Draft, name: str) -> None:
 
 
 def _lower(draft: Draft, node: Node) -> None:
+    if node.name in draft.network.inputs:
+        raise TargetError(f"{node.name} ({node.kind}): is called like an input; give the node another name")
     site = Site(draft, node, draft.network.operands(node), draft.network.result(node))
     rule = _RULES[type(node.operator)]
     if site.integer or site.result.quantization is None or rule in (_pixels, _requantize):

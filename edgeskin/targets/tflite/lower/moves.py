@@ -131,6 +131,8 @@ def slice_(site: Site) -> None:
     operator = site.node.operator
     assert isinstance(operator, Slice)
     shares_its_scale(site)
+    if site.result.shape == site.tensors[0].shape:
+        raise site.refuse("takes the whole of its input; leave it out of the network")
     shape = nhwc(site.result.shape)
     begin = [0] * len(shape)
     begin[place(operator.axis, len(shape))] = operator.start
