@@ -36,6 +36,8 @@ class _Serializer:
         self.builder: flatbuffers.Builder = self.library.Builder(1 << 20)
         self.contents: list[Array | bytes] = [b""]
         """Buffers by index; the first is empty, by the schema."""
+        self.vectors: dict[tuple[str, bytes], int] = {}
+        """Vectors of numbers by content: one of zero points alone stands behind each weight, eight bytes a channel."""
 
     def file(self, description: str) -> bytes:
         program = self.program
@@ -174,7 +176,11 @@ class _Serializer:
         return int(getattr(self.schema, f"{name}End")(self.builder))
 
     def _numbers(self, values: "Iterable[int] | Array", kind: type[np.generic]) -> int:
-        return int(self.builder.CreateNumpyVector(np.asarray(tuple(values), kind)))
+        data = np.asarray(tuple(values), kind)
+        key = (data.dtype.str, data.tobytes())
+        if key not in self.vectors:
+            self.vectors[key] = int(self.builder.CreateNumpyVector(data))
+        return self.vectors[key]
 
     def _tables(self, offsets: list[int]) -> int:
         self.builder.StartVector(4, len(offsets), 4)
