@@ -72,9 +72,7 @@ class Profile(Frozen):
         word = precision or self.precision
         raw = self.raw_outputs if raw_outputs is None else raw_outputs
         if raw and word != "int8":
-            raise TargetError(
-                f"raw outputs are int8, and {word} was asked for. Leave out the one (--no-raw-outputs) or the other"
-            )
+            raise TargetError(f"raw outputs are int8, and {word} was asked for. Give --no-raw-outputs, or int8")
         return self.model_copy(
             update={
                 "precision": targets.precision_of(targets.get(self.target, raw_outputs=raw), word),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from small_graphs import contents
 
+from edgeskin import targets
 from edgeskin.export.profile import Profile
 
 
@@ -29,10 +30,28 @@ def test_a_bundle_goes_below_the_working_folder_when_no_place_is_given(
     options = ("--from", small_graph.folder, "--gate", gate, "--quiet")
     done = edgeskin("export", *options, "--target", "onnx", "--precision", "fp32")
     assert done == (0, "passed: bundles/small-onnx-fp32 (6 passed)\n", "")
-    # "all" makes a folder of bundles.
+    # "all" makes a folder of bundles, one for each target that can be built here; sizes are promised of each.
+    gate.write_text("size_mib_max = 16\n")
     done = edgeskin("export", *options, "--target", "all", "--out", "every")
-    assert done == (0, "passed: every/small-onnx-int8 (6 passed)\n", "")
-    assert [path.name for path in Path("every").iterdir()] == ["small-onnx-int8"]
+    built = [name for name in targets.TARGETS if targets.get(name).missing() is None]
+    assert done == (0, "".join(f"passed: every/small-{name}-int8 (1 passed)\n" for name in built), "")
+    assert {path.name for path in Path("every").iterdir()} == {f"small-{name}-int8" for name in built}
+
+
+def test_a_bundle_of_raw_outputs_has_a_name_of_its_own(
+    edgeskin, small_graph, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if targets.get("tflite").missing():
+        pytest.skip(str(targets.get("tflite").missing()))
+    monkeypatch.chdir(tmp_path)
+    gate.write_text("size_mib_max = 16\n")
+    words = ("export", "--from", small_graph.folder, "--gate", gate, "--quiet", "--target", "tflite")
+    assert edgeskin(*words, "--raw-outputs") == (0, "passed: bundles/small-tflite-int8-raw (1 passed)\n", "")
+    done = edgeskin(*words, "--raw-outputs", "--precision", "fp32")
+    assert (done.code, done.err) == (
+        1,
+        "error: raw outputs are int8, and fp32 was asked for. Give --no-raw-outputs, or int8\n",
+    )
 
 
 def test_a_failed_gate_exits_with_3_and_says_which_promise(edgeskin, small_graph, tmp_path: Path) -> None:
@@ -74,9 +93,9 @@ def test_a_pending_gate_exits_with_4_and_no_option_makes_it_0(edgeskin, small_gr
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--target", "onxn"), "onxn: no such target. Known: onnx. Did you mean onnx?"),
+        (("--target", "onxn"), "onxn: no such target. Known: onnx, tflite. Did you mean onnx?"),
         (("--target", "onnx", "--precision", "int4"), "It builds fp32, int8. Did you mean int8?"),
-        (("--target", "onnx", "--profile", "dekstop"), "Shipped: desktop. Did you mean desktop?"),
+        (("--target", "onnx", "--profile", "dekstop"), "Shipped: android, desktop. Did you mean desktop?"),
         (("--target", "all", "--profile", "desktop"), "the profile desktop is for one target"),
         (("--target", "onnx", "--gate", "defualt"), "Did you mean default?"),
         (("--target", "onnx", "--data", "nowhere"), "nowhere: no such folder"),
