@@ -225,7 +225,7 @@ def test_one_delegate_takes_everything_and_what_is_float_is_named(int8: Artifact
     assert placement.provider == f"ai_edge_litert, XNNPACK for {total} of {total} operators"
     assert placement.convolutions == placement.integer_convolutions == 6
     assert (placement.partitions, placement.undelegated) == (1, ())
-    assert placement.float_operators == ("resize_1",)
+    assert placement.float_operators == ("add_1", "resize_1")
     floating = TARGET.open(fp32).placement()
     assert (floating.convolutions, floating.integer_convolutions) == (6, 0)
     assert (floating.partitions, floating.undelegated) == (1, ())
