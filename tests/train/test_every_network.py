@@ -20,6 +20,7 @@ import pytest
 import torch
 from _pytest.mark import ParameterSet
 from combinations import BATCH, SIZE, Combination, cover, each_by_itself, first_of_their_kind, pairs
+from operator_suite import computed, demand_same
 from torch import Tensor, fx, nn
 from torch.nn import functional
 from torchao.quantization.pt2e import qat_utils
@@ -30,7 +31,7 @@ from edgeskin.contract.metadata import MetadataSpec
 from edgeskin.contract.model import ModelCard, Provenance
 from edgeskin.export.quantize import convert, snap_biases
 from edgeskin.export.trace import trace
-from edgeskin.graph import lint
+from edgeskin.graph import execute, lint
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.read import read
@@ -311,11 +312,18 @@ def the_integer_network_keeps_the_contract_with_nothing_left_in_float(carried: C
 
 
 def onnxruntime_computes_what_the_converted_network_computes(carried: Carried) -> None:
-    for hop in carried.hops(carried.in_torch(carried.converted), carried.plain):
-        assert hop.mean_abs <= numerics.EQUIVALENCE.mean_abs_limit(hop.engine_gap), hop
-        assert hop.labels_equal is not False, hop
+    demand_alike(carried, carried.in_torch(carried.converted), carried.plain)
+    for name, values in carried.in_torch(carried.converted).items():
         # Equality of constants would show nothing: pictures must differ far more than the two forms do.
-        assert hop.mean_abs < 0.2 * carried.plain[hop.tensor].std(axis=0).mean(), hop
+        assert np.abs(values - carried.plain[name]).mean() < 0.2 * carried.plain[name].std(axis=0).mean(), name
+
+
+def each_operator_alone_computes_onnxruntimes_integers(carried: Carried) -> None:
+    """The statement that no network is too sensitive for: nothing may differ but exact ties."""
+    feeds = {name: values[:2] for name, values in zip(carried.int8.inputs, carried.bytes, strict=True)}
+    values = computed(carried.int8, feeds)
+    for node in carried.int8.nodes:
+        demand_same(carried.int8, node, values, execute.apply(carried.int8, node, values), values[node.output])
 
 
 def the_uint8_twin_holds_the_same_network_and_answers_alike(carried: Carried) -> None:
@@ -324,9 +332,7 @@ def the_uint8_twin_holds_the_same_network_and_answers_alike(carried: Carried) ->
     twin = target.open(carried.artifact, plain=True).run(*carried.bytes)
     for name, values in carried.plain.items():
         np.testing.assert_allclose(twin[name], values, atol=1e-6, err_msg=name)
-    for hop in carried.hops(carried.plain, carried.optimised):
-        assert hop.mean_abs <= numerics.EQUIVALENCE.widest_mean_abs, hop
-        assert hop.labels_equal is not False, hop
+    demand_alike(carried, carried.plain, carried.optimised)
 
 
 def a_tflite_file_holds_the_same_integers_and_answers_alike(carried: Carried) -> None:
@@ -334,11 +340,21 @@ def a_tflite_file_holds_the_same_integers_and_answers_alike(carried: Carried) ->
     artifact = target.build(carried.graph, "int8", carried.place("tflite"))
     assert target.read(artifact) == carried.int8
     session = target.open(artifact)
-    for hop in carried.hops(carried.plain, dict(session.run(*carried.bytes))):
-        assert hop.mean_abs <= numerics.EQUIVALENCE.widest_mean_abs, hop
-        assert hop.labels_equal is not False, hop
+    demand_alike(carried, carried.plain, dict(session.run(*carried.bytes)))
     placement = session.placement()
     assert placement.integer_convolutions == placement.convolutions > 0
+
+
+def demand_alike(carried: Carried, one: Answers, other: Answers) -> None:
+    """Equal decisions, and a mean difference below the widest that equivalence allows, or a fifth of that of pictures.
+
+    A network of a dozen steps makes more of single roundings than a trained one: in one of the cover, onnxruntime
+    differs from itself by 0.0105 on one CPU. That its operators are right is for the test of each alone to say.
+    """
+    for hop in carried.hops(one, other):
+        spread = float(carried.plain[hop.tensor].std(axis=0).mean())
+        assert hop.mean_abs <= max(numerics.EQUIVALENCE.widest_mean_abs, 0.2 * spread), hop
+        assert hop.labels_equal is not False, hop
 
 
 @pytest.mark.slow
@@ -353,6 +369,7 @@ def test_a_network_learns_quantizes_keeps_the_contract_and_answers_alike_in_ever
     quantization_aware_training_goes_on_where_float_training_ended(carried)
     the_integer_network_keeps_the_contract_with_nothing_left_in_float(carried)
     onnxruntime_computes_what_the_converted_network_computes(carried)
+    each_operator_alone_computes_onnxruntimes_integers(carried)
     the_uint8_twin_holds_the_same_network_and_answers_alike(carried)
     a_tflite_file_holds_the_same_integers_and_answers_alike(carried)
 
