@@ -53,8 +53,6 @@ class TfliteSession:
     """
 
     def __init__(self, path: Path, *, threads: int = 1, plain: bool = False) -> None:
-        self.path = path
-        self.plain = plain
         program = parse(path)
         written = note.of(program, path)
         # Its contents are the interpreter's business; kept here too, they would count twice.

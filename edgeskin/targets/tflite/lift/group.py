@@ -107,7 +107,7 @@ class Group:
         self.demand(number in words, f"its fused activation {number} is unknown")
         return words[number]
 
-    def is_own(self, value: Value, role: str) -> bool:
+    def is_own(self, value: Value | Tensor, role: str) -> bool:
         """Whether a constant is one that lowering adds for that purpose."""
         return value.name == own_name(self.owner, role)
 

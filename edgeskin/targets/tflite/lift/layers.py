@@ -4,7 +4,6 @@ import numpy as np
 
 from edgeskin.graph.ir import AveragePool, Conv, ConvTranspose, Linear, Mean, Pads, Pair, Tensor
 from edgeskin.targets.tflite.lift.group import NCHW, Group, Inputs, Read
-from edgeskin.targets.tflite.lower.site import own_name
 from edgeskin.targets.tflite.program import Operation
 from edgeskin.targets.tflite.schema import SAME
 
@@ -13,7 +12,7 @@ def conv(group: Group) -> Read:
     """A convolution, or the mean over channels."""
     operation = group.operations[-1]
     weight = group.weight(operation, 1, NCHW, 0)
-    if weight.name == own_name(group.owner, "ones"):
+    if group.is_own(weight, "ones"):
         return _mean_of_channels(group, operation, weight)
     return _convolution(group, operation, weight, group.value(operation, 0).shape[3] // int(weight.shape[1]))
 
@@ -22,7 +21,7 @@ def depthwise(group: Group) -> Read:
     """A depthwise convolution, or the mean over windows."""
     operation = group.operations[-1]
     weight = group.weight(operation, 1, (3, 0, 1, 2), 0)
-    if weight.name == own_name(group.owner, "ones"):
+    if group.is_own(weight, "ones"):
         return _average(group, operation, weight)
     channels = int(group.value(operation, 0).shape[3])
     multiplier = group.whole(operation, "DepthMultiplier")

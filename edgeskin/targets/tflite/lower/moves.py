@@ -94,8 +94,7 @@ def pad(site: Site) -> None:
     if min(operator.pads) < 0:
         raise site.refuse(f"pads {operator.pads} cut off; slice instead")
     x = site.x()
-    top, left, bottom, right = operator.pads
-    pads = site.constant("pads", np.asarray([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32))
+    pads = site.pads(operator.pads)
     if operator.value == 0:
         site.emit("PAD", (x, pads), site.y())
         return

@@ -224,14 +224,18 @@ class Site:
         integers = bias_integers(given, grid).astype(np.int32)
         return self.draft.constant(given.name, integers, Scale(grid))
 
+    def pads(self, pads: Pads) -> int:
+        """Pads of height and width as the schema wants them: before and behind, axis by axis."""
+        top, left, bottom, right = pads
+        return self.constant("pads", np.asarray([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32))
+
     def pad(self, x: int, pads: Pads, lowest: bool = False) -> int:
         """`x` with explicit pads: zeros, or the lowest value there is."""
         _, height, width, channels = self.shape(x)
         top, left, bottom, right = pads
         shape = (1, height + top + bottom, width + left + right, channels)
         scale = self.scale_of(x)
-        rows = np.asarray([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
-        inputs = (x, self.constant("pads", rows))
+        inputs = (x, self.pads(pads))
         if lowest:
             value = np.asarray(np.finfo(np.float32).min if scale is None else -128)
             filler = self.constant("lowest", value.reshape(1).astype("float32" if scale is None else "int8"), scale)
