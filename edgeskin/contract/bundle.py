@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -29,6 +29,8 @@ MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 ATTESTATIONS = "attestations"
 
+Precision: TypeAlias = Literal["int8", "w8a16", "fp16", "fp32"]
+"""w8a16: weights alone are int8, everything between operators is float16."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -48,7 +50,7 @@ class Manifest(Frozen):
 
     format: Literal[1] = 1
     target: str
-    precision: Literal["int8", "fp16", "fp32"]
+    precision: Precision
     artifact: str
     graph_sha256: Sha256
     edgeskin_version: str
@@ -134,9 +136,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{path}: {problems}. Export the bundle again") from error
 
 
-def write_manifest(
-    folder: Path, *, target: str, precision: Literal["int8", "fp16", "fp32"], artifact: str, graph_sha256: str
-) -> Manifest:
+def write_manifest(folder: Path, *, target: str, precision: Precision, artifact: str, graph_sha256: str) -> Manifest:
     """Record every file of a finished folder; the last step of making a bundle.
 
     artifact: relative path of what runs.

@@ -23,9 +23,6 @@ from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.golden import Golden
 from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import Graph
-from edgeskin.graph.ir import Network
-from edgeskin.graph.read import read
-from edgeskin.graph.rewrite import halve_weights
 from edgeskin.targets.base import Artifact, Precision, Session, Target
 from edgeskin.targets.onnx import halved_session, optimised_session, reference_session
 
@@ -59,7 +56,7 @@ def measure(
         unknown = {} if accuracy is not None else {"accuracy": _no_evidence(graph, profile.split)}
         return Measurements(
             accuracy=accuracy,
-            reads_back=target.read(artifact) == _built_from(graph, precision),
+            reads_back=target.read(artifact) == target.holds(graph, precision),
             numerics=hops,
             latency=speed.figures,
             speed=speed.ratio,
@@ -69,14 +66,6 @@ def measure(
             device=device.facts(),
             not_measured=used.not_measured | unknown,
         )
-
-
-def _built_from(graph: Graph, precision: Precision) -> Network:
-    """The network that an artifact of that precision must read back as."""
-    if precision == "int8":
-        return read(graph.int8)
-    fp32 = read(graph.fp32)
-    return halve_weights(fp32) if precision == "fp16" else fp32
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ A quantized tensor is its int8 integers. An operator on quantized tensors comput
 stand for without rounding (sums of products as whole numbers, scales in float64) and rounds once, half to even, into
 the scale of its result. That is what every target approximates, each in its own arithmetic.
 
-What is float in the network is float32 between operators and float64 within one.
+What is float in the network is float32 between operators and float64 within one; or float16 between operators, where a
+device computes so (`half`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,36 +58,41 @@ ZERO_PIXEL = 128
 """The pixel that stands for 0."""
 
 
-def run(network: Network, feeds: Values) -> dict[str, Array]:
+def run(network: Network, feeds: Values, *, half: bool = False) -> dict[str, Array]:
     """Every value of the network for the inputs given: uint8 `image` [N, 3, S, S], float32 `metadata` [N, M].
 
-    A quantized input is quantized where it enters. Raises: GraphError for an input that is missing, not the network's,
-    or of another type or shape.
+    A quantized input is quantized where it enters. half: every operator reads float16, what its integers stand for
+    included, and writes float16, from which a quantized result is rounded.
+
+    Raises: GraphError for an input that is missing, not the network's, or of another type or shape.
     """
     values = {name: _enter(network.tensors[name], feeds.get(name)) for name in network.inputs}
     for name in feeds:
         if name not in network.inputs:
             raise GraphError(f"{name} is no input of the network; its inputs are {', '.join(network.inputs)}")
     for node in network.nodes:
-        values[node.output] = apply(network, node, values)
+        values[node.output] = apply(network, node, values, half=half)
     return values
 
 
-def outputs(network: Network, feeds: Values) -> dict[str, npt.NDArray[np.float32]]:
+def outputs(network: Network, feeds: Values, *, half: bool = False) -> dict[str, npt.NDArray[np.float32]]:
     """The network's outputs by name, as probabilities. Raises: GraphError as `run`."""
-    values = run(network, feeds)
+    values = run(network, feeds, half=half)
     return {name: real(network.tensors[name], values[name]).astype(np.float32) for name in network.outputs}
 
 
-def apply(network: Network, node: Node, values: Values) -> Array:
-    """What one node computes from the values of its operands; constants need not be among them.
+def apply(network: Network, node: Node, values: Values, *, half: bool = False) -> Array:
+    """What one node computes from the values of its operands; constants need not be among them. half: as `run`.
 
     Raises: GraphError where its accumulator leaves int32, in which no device could hold it.
     """
     tensors = network.operands(node)
     operands = [values[tensor.name] if tensor.data is None else tensor.data for tensor in tensors]
-    grid = node_grid(network, node)
-    if grid is not None:
+    grid = None if half else node_grid(network, node)
+    if half:
+        reals = [_halved(real(tensor, value)) for tensor, value in zip(tensors, operands, strict=True)]
+        exact = _halved(_RULES[type(node.operator)](node.operator, reals))
+    elif grid is not None:
         exact = _weighted(node, tensors, operands, grid)
     else:
         reals = [real(tensor, value) for tensor, value in zip(tensors, operands, strict=True)]
@@ -99,6 +105,12 @@ def real(tensor: Tensor, value: Array) -> Real:
     if tensor.quantization is None:
         return value.astype(np.float64)
     return value.astype(np.float64) * tensor.quantization.along(value.ndim).astype(np.float64)
+
+
+def _halved(exact: Real) -> Real:
+    """The nearest float16; beyond its range, infinity, as on a device."""
+    with np.errstate(over="ignore"):
+        return exact.astype(np.float16).astype(np.float64)
 
 
 def stored(tensor: Tensor, exact: Real) -> Array:

@@ -344,6 +344,53 @@ def halve_weights(network: Network) -> Network:
     return replace(network, tensors={**network.tensors, **halved})
 
 
+def halve(network: Network) -> Network:
+    """Every float constant and every scale as the nearest float16 has it: a network where all that is float is float16.
+
+    Weights stay the integers they are; biases leave their grid.
+    """
+    return replace(network, tensors={name: _halved(tensor) for name, tensor in network.tensors.items()})
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    quantization, data = tensor.quantization, tensor.data
+    if quantization is not None:
+        return replace(tensor, quantization=replace(quantization, scale=_nearest_half(quantization.scale)))
+    return tensor if data is None else replace(tensor, data=_nearest_half(data))
+
+
+def _nearest_half(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return np.asarray(values.astype(np.float16), np.float32)
+
+
+def weights_only(network: Network) -> Network:
+    """The same weights, their integers and scales, and every activation float: what was rounded for activations is not.
+
+    A requantization changes nothing then, and is gone.
+    """
+    behind: dict[str, str] = {}
+    nodes = []
+    for node in network.nodes:
+        inputs = tuple(behind.get(name, name) for name in node.inputs)
+        if isinstance(node.operator, Requantize) and node.output not in network.outputs:
+            behind[node.output] = inputs[0]
+        else:
+            nodes.append(replace(node, inputs=inputs))
+    weights = {node.inputs[1] for node in nodes if isinstance(node.operator, WEIGHTED)}
+    tensors = {
+        name: tensor if name in weights else _dequantized(tensor)
+        for name, tensor in network.tensors.items()
+        if name not in behind
+    }
+    return replace(network, nodes=tuple(nodes), tensors=tensors)
+
+
+def _dequantized(tensor: Tensor) -> Tensor:
+    data = None if tensor.data is None else tensor.real()
+    return replace(tensor, quantization=None, data=data)
+
+
 def node_grid(network: Network, node: Node) -> npt.NDArray[np.float32] | None:
     """The bias grid of an integer convolution or linear layer; None for any other node."""
     if not isinstance(node.operator, WEIGHTED):

@@ -3,16 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeskin.contract import bundle
 from edgeskin.errors import TargetError
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 
-Precision: TypeAlias = Literal["int8", "fp16", "fp32"]
+Precision: TypeAlias = bundle.Precision
+CPU = "cpu"
+"""The processor that every machine has."""
 IMAGE, METADATA = "image", "metadata"
 """The inputs by name, as the QAT contract has them."""
 UInt8: TypeAlias = npt.NDArray[np.uint8]
@@ -88,8 +91,8 @@ class Inputs:
             )
 
 
-class Session(Protocol):
-    """An artifact that can be run on this machine."""
+class Runnable(Protocol):
+    """What answers for a network: an engine, or the executor."""
 
     @property
     def metadata_width(self) -> int | None:
@@ -103,6 +106,10 @@ class Session(Protocol):
         Raises: TargetError for an input of another shape or type, for metadata that is missing or not taken.
         """
         ...
+
+
+class Session(Runnable, Protocol):
+    """An artifact in an engine of this machine."""
 
     def placement(self) -> Placement:
         """Read from the engine, not assumed."""
@@ -130,10 +137,46 @@ class Target(Protocol):
         """Build the artifact into an existing folder. Equal inputs give equal bytes."""
         ...
 
-    def open(self, artifact: Artifact, *, threads: int = 1) -> Session:
-        """Make the artifact runnable here."""
+    def holds(self, graph: Graph, precision: Precision) -> Network:
+        """The network that an artifact of that precision holds, and must read back as.
+
+        Raises: ContractError where the graph breaks the QAT contract.
+        """
+        ...
+
+    def processors(self) -> tuple[str, ...]:
+        """What runs an artifact on this machine, the one an app gets by default first; empty where nothing does."""
+        ...
+
+    def open(self, artifact: Artifact, *, threads: int = 1, processor: str | None = None) -> Session:
+        """Make the artifact runnable here. processor: one of `processors`, the first where it is not said.
+
+        Raises: TargetError where nothing here runs it.
+        """
+        ...
+
+    def execute(self, artifact: Artifact) -> Runnable:
+        """What the artifact's saved bytes, parsed back, compute in the executor: slow, on any machine, and no engine's
+        word.
+
+        Raises: GraphError as `read`.
+        """
         ...
 
     def read(self, artifact: Artifact) -> Network:
         """Parse the saved bytes back into the representation that the other targets share."""
         ...
+
+
+def demand_precision(target: Target, precision: Precision) -> None:
+    """Raises: TargetError that lists what the target builds, for another precision."""
+    if precision not in target.precisions:
+        known = ", ".join(sorted(target.precisions))
+        raise TargetError(f"{target.name} cannot build {precision}; it builds {known}. Choose one with --precision")
+
+
+def demand_processor(target: Target, processor: str | None) -> None:
+    """Raises: TargetError that lists what runs the target's artifacts here, for another processor."""
+    if processor is not None and processor not in target.processors():
+        known = ", ".join(target.processors()) or "none"
+        raise TargetError(f"{target.name} runs on no {processor} here. The processors for it: {known}")

@@ -17,7 +17,20 @@ from edgeskin.graph.load import load
 from edgeskin.graph.read import read
 from edgeskin.graph.rewrite import halve_weights
 from edgeskin.graph.write import write_onnx
-from edgeskin.targets.base import IMAGE, METADATA, Artifact, Float32, Inputs, Placement, Precision, UInt8
+from edgeskin.targets.base import (
+    CPU,
+    IMAGE,
+    METADATA,
+    Artifact,
+    Float32,
+    Inputs,
+    Placement,
+    Precision,
+    UInt8,
+    demand_precision,
+    demand_processor,
+)
+from edgeskin.targets.executed import ExecutedSession
 
 if TYPE_CHECKING:
     import onnx
@@ -46,17 +59,29 @@ class OnnxTarget:
 
         Raises: TargetError for another precision; ContractError where the graph breaks the QAT contract.
         """
-        if precision not in self.precisions:
-            known = ", ".join(sorted(self.precisions))
-            raise TargetError(f"onnx cannot build {precision}; it builds {known}. Choose one with --precision")
-        network = conformity.integer_network(graph) if precision == "int8" else conformity.float_network(graph)
         path = folder / FILE
-        write_onnx(network, path, activations="uint8", metadata=_metadata(graph, precision))
+        write_onnx(self.holds(graph, precision), path, activations="uint8", metadata=_metadata(graph, precision))
         return Artifact(path, self.name, precision, graph.sha256)
 
-    def open(self, artifact: Artifact, *, threads: int = 1, plain: bool = False) -> "OnnxSession":
+    def holds(self, graph: Graph, precision: Precision) -> Network:
+        """The network of that precision, held against the contract. Raises: TargetError, ContractError as `build`."""
+        demand_precision(self, precision)
+        return conformity.integer_network(graph) if precision == "int8" else conformity.float_network(graph)
+
+    def processors(self) -> tuple[str, ...]:
+        """The CPU, wherever onnxruntime is."""
+        return (CPU,) if self.missing() is None else ()
+
+    def open(
+        self, artifact: Artifact, *, threads: int = 1, processor: str | None = None, plain: bool = False
+    ) -> "OnnxSession":
         """Load the artifact into onnxruntime; see `OnnxSession`."""
+        demand_processor(self, processor)
         return OnnxSession(artifact.path, threads=threads, plain=plain)
+
+    def execute(self, artifact: Artifact) -> ExecutedSession:
+        """Run the network that the saved file holds in the executor."""
+        return ExecutedSession(artifact.path, self.read(artifact))
 
     def read(self, artifact: Artifact) -> Network:
         """Parse the saved file back; the uint8 twin gives the network it was written from."""

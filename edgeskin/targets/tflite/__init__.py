@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeskin import __version__, files, optional
-from edgeskin.errors import GraphError, TargetError
+from edgeskin.errors import GraphError
 from edgeskin.graph import conformity
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
-from edgeskin.targets.base import Artifact, Precision
+from edgeskin.graph.rewrite import halve_weights
+from edgeskin.targets.base import CPU, Artifact, Precision, demand_precision, demand_processor
+from edgeskin.targets.executed import ExecutedSession
 from edgeskin.targets.tflite import metadata, note, session
 from edgeskin.targets.tflite.fold import fold
 from edgeskin.targets.tflite.lift import lift
@@ -49,11 +51,7 @@ class TfliteTarget:
         Raises: TargetError for another precision, for what the format cannot hold; ContractError where the graph breaks
         the QAT contract.
         """
-        if precision not in self.precisions:
-            known = ", ".join(sorted(self.precisions))
-            raise TargetError(f"tflite cannot build {precision}; it builds {known}. Choose one with --precision")
-        integer = precision == "int8"
-        network = conformity.integer_network(graph) if integer else conformity.float_network(graph)
+        network = self.holds(graph, precision)
         program = fold(lower(network, half=precision == "fp16", raw_outputs=self.raw_outputs))
         tails = tuple(logits_of(network)) if self.raw_outputs else ()
         about = metadata.describe(graph.card, program)
@@ -64,9 +62,28 @@ class TfliteTarget:
         files.write_bytes(path, about.behind(raw))
         return Artifact(path, self.name, precision, graph.sha256)
 
-    def open(self, artifact: Artifact, *, threads: int = 1, plain: bool = False) -> TfliteSession:
+    def holds(self, graph: Graph, precision: Precision) -> Network:
+        """The network of that precision, held against the contract. Raises: TargetError, ContractError as `build`."""
+        demand_precision(self, precision)
+        if precision == "int8":
+            return conformity.integer_network(graph)
+        network = conformity.float_network(graph)
+        return halve_weights(network) if precision == "fp16" else network
+
+    def processors(self) -> tuple[str, ...]:
+        """The CPU, wherever an interpreter is."""
+        return (CPU,) if session.missing() is None else ()
+
+    def open(
+        self, artifact: Artifact, *, threads: int = 1, processor: str | None = None, plain: bool = False
+    ) -> TfliteSession:
         """Load the artifact into an interpreter; see `TfliteSession`."""
+        demand_processor(self, processor)
         return TfliteSession(artifact.path, threads=threads, plain=plain)
+
+    def execute(self, artifact: Artifact) -> ExecutedSession:
+        """Run the network that the saved file holds in the executor."""
+        return ExecutedSession(artifact.path, self.read(artifact))
 
     def read(self, artifact: Artifact) -> Network:
         """Parse the saved file back into the network it computes.

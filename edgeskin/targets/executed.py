@@ -1,0 +1,48 @@
+"""An artifact run by our own executor, from its saved bytes: what it computes, where no engine can run it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgeskin.graph import execute
+from edgeskin.graph.ir import Network
+from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, UInt8
+
+
+class ExecutedSession:
+    """A network that was read back from an artifact, run in NumPy, picture by picture.
+
+    path: of the artifact, for messages. half: what is float in it is float16 between operators.
+    """
+
+    def __init__(self, path: Path, network: Network, *, half: bool = False) -> None:
+        self._network = network
+        self._half = half
+        sizes = [tuple(int(size) for size in network.tensors[name].shape[1:]) for name in network.inputs]
+        self._inputs = Inputs(str(path), sizes[0], sizes[1][0] if len(sizes) > 1 else None)
+
+    @property
+    def metadata_width(self) -> int | None:
+        """M of the input `metadata`; None where the network takes the image alone."""
+        return self._inputs.metadata_width
+
+    def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
+        """Shapes: image uint8 [N, 3, S, S], metadata float32 [N, M] exactly where the network takes it -> a mask output
+        [N, 1, S, S], any other [N, labels]; probabilities.
+
+        Raises: TargetError as `Session` says.
+        """
+        self._inputs.demand(image, metadata)
+        given: dict[str, UInt8 | Float32] = {IMAGE: image}
+        if metadata is not None:
+            given[METADATA] = metadata
+        rows = [self._one({name: value[row : row + 1] for name, value in given.items()}) for row in range(len(image))]
+        shapes = {name: tuple(int(n) for n in self._network.tensors[name].shape[1:]) for name in self._network.outputs}
+        return {
+            name: np.concatenate([np.zeros((0, *shape), np.float32), *(row[name] for row in rows)])
+            for name, shape in shapes.items()
+        }
+
+    def _one(self, feeds: execute.Values) -> Mapping[str, Float32]:
+        return execute.outputs(self._network, feeds, half=self._half)
