@@ -119,8 +119,12 @@ def copy(source: Path, destination: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """The SHA-256 of a file, or of all that `sha256sum` prints of a folder's files by relative path; in hexadecimal."""
     digest = hashlib.sha256()
+    if path.is_dir():
+        for name in sorted(part.relative_to(path).as_posix() for part in path.rglob("*") if part.is_file()):
+            digest.update(f"{sha256(path / name)}  {name}\n".encode())
+        return digest.hexdigest()
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)

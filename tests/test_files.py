@@ -1,6 +1,7 @@
 """Writing that is either wholly there or not at all, whatever happens in between."""
 
 import errno
+import hashlib
 import os
 from pathlib import Path
 
@@ -106,3 +107,17 @@ def test_a_folder_is_copied_with_everything_in_it(tmp_path: Path) -> None:
     files.copy(tmp_path / "source" / "a.bin", tmp_path / "new" / "c.bin")
     assert (tmp_path / "copy" / "inner" / "b.bin").read_bytes() == b"inner/b.bin"
     assert (tmp_path / "new" / "c.bin").read_bytes() == b"a.bin"
+
+
+def test_a_folder_has_the_hash_of_what_sha256sum_prints_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "model" / "weights").mkdir(parents=True)
+    (tmp_path / "model" / "weights" / "b.bin").write_bytes(b"two")
+    (tmp_path / "model" / "a.bin").write_bytes(b"one")
+    printed = "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+        for name, content in (("a.bin", b"one"), ("weights/b.bin", b"two"))
+    )
+    before = files.sha256(tmp_path / "model")
+    assert before == hashlib.sha256(printed.encode()).hexdigest()
+    (tmp_path / "model" / "a.bin").rename(tmp_path / "model" / "c.bin")
+    assert files.sha256(tmp_path / "model") != before

@@ -51,11 +51,14 @@ class EvidenceEntry(Frozen):
             date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
 
-    def inherited(self, precision: Precision) -> AccuracyReport:
+    def inherited(self, precision: Precision) -> AccuracyReport | None:
         """The same figures as a report that says where they come from.
 
         An fp32 or fp16 artifact is equivalent to the float network, so it inherits the float figures and drops nothing.
+        Evidence is of float and int8; w8a16 is neither and inherits None.
         """
+        if precision == "w8a16":
+            return None
         own = {"graph_sha256", "tool_versions", "date"}
         report = AccuracyReport(**self.model_dump(exclude=own), inherited_from=self.date)
         if precision == "int8":

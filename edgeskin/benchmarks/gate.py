@@ -70,7 +70,8 @@ class Gate(Frozen):
     """What must hold of one bundle; what is left out is not promised.
 
     drop: float → int8. floor: least value of a metric of the network that ships, by its full name (`melanoma_auroc`).
-    equivalent: the artifact computes what `int8.onnx` computes, as `Equivalence` defines it.
+    equivalent: the artifact computes what the network it was built from computes, as `Equivalence` defines it; where
+    the machine that built it cannot run it, a device must have computed it besides.
     integer_convolutions_min: share of the convolutions that must run as integer kernels (int8 only).
     speedup_vs_fp32_min: not asked of an fp32 artifact. latency_p90_ms_max: of the network alone, at the profile's
     threads.
@@ -163,6 +164,7 @@ def judge(
     terms = [
         *_accuracy(measurements, gate, card, accept_inherited),
         *(_numerics(measurements, card) if gate.equivalent else ()),
+        *(_on_a_device(measurements) if gate.equivalent else ()),
         *_resources(measurements, gate, precision),
     ]
     promises = tuple(_settle(term, may_be_pending) for term in terms)
@@ -276,6 +278,19 @@ def _numerics(measurements: Measurements, card: ModelCard) -> Iterator[_Term]:
     if any(head.kind != "mask" for head in card.heads):
         equal = [hop.labels_equal for hop in judged if hop.labels_equal is not None]
         yield term("outputs_with_other_decisions", "at most", 0, float(equal.count(False)) if equal else None)
+
+
+def _on_a_device(measurements: Measurements) -> Iterator[_Term]:
+    """The promise that what our executor computed from the saved bytes, a device computes too."""
+    if measurements.verified == "graph":
+        yield _Term(
+            name="device_numerics",
+            section="numerics",
+            comparison="at least",
+            limit=1,
+            measured=None,
+            why_not=measurements.not_measured.get("numerics", ""),
+        )
 
 
 def _resources(measured: Measurements, gate: Gate, precision: Precision) -> Iterator[_Term]:

@@ -110,10 +110,11 @@ class EngineGap(Frozen):
 class NumericsHop(Frozen):
     """One step of the chain compared on one tensor (an output of the network, unless said otherwise).
 
-    name: the step, such as `int8.onnx → artifact`; the last step's name ends with `→ artifact`. mean_abs, max_abs:
-    absolute difference of the values (of the probabilities, for an output). mask_agreement: fraction of equal mask
-    pixels, for a mask output. labels_equal: whether decisions agree wherever the reference decides clearly, for the
-    other outputs. engine_gap: onnxruntime's own. equivalent: by the rule of `Equivalence`; None where the step is only
+    name: the step, such as `int8.onnx → artifact`; the last step's name ends with `→ artifact`, and names the
+    processor where it is not the default one, as `int8.onnx, gpu → artifact`. mean_abs, max_abs: absolute
+    difference of the values (of the probabilities, for an output). mask_agreement: fraction of equal mask pixels,
+    for a mask output. labels_equal: whether decisions agree wherever the reference decides clearly, for the other
+    outputs. engine_gap: onnxruntime's own. equivalent: by the rule of `Equivalence`; None where the step is only
     shown (float and int8 are not meant to be equal).
     """
 
@@ -170,7 +171,8 @@ class Equivalence(Frozen):
 class LatencyFigure(Frozen):
     """Wall time of one thing done again and again.
 
-    name: what was timed (`model int8` and `model fp32`, of one pass; `photo to findings`, of all that a photo takes).
+    name: what was timed (`model int8` and `model fp32`, of one pass; `model int8, gpu`, on another processor than the
+    default; `photo to findings`, of all that a photo takes).
     cv: coefficient of variation, which is standard deviation over mean. seconds: how long it was sampled. mode:
     `release` is ≥ 1024 samples and ≥ 60 s; `quick` is for work.
     """
@@ -252,10 +254,13 @@ class DeviceFacts(Frozen):
 class Measurements(Frozen):
     """Everything measured on one artifact; a section that is None (or empty) was not measured.
 
-    reads_back: whether the artifact's saved bytes, parsed again, are the very network it was built from. not_measured:
-    why not, by the gate's name of the section, where somebody knows.
+    verified: what answered for the artifact: a device, or our executor on its saved bytes, parsed back (graph), where
+    no engine of this machine runs it; such figures are no device's. reads_back: whether the artifact's saved bytes,
+    parsed again, are the very network it was built from. not_measured: why not, by the gate's name of the section,
+    where somebody knows; of numerics, why no device computed them.
     """
 
+    verified: Literal["device", "graph"] = "device"
     accuracy: AccuracyReport | None = None
     reads_back: bool | None = None
     numerics: tuple[NumericsHop, ...] = ()
@@ -268,7 +273,7 @@ class Measurements(Frozen):
     not_measured: dict[str, str] = Field(default_factory=dict)
 
     def model_latency(self, precision: Precision) -> LatencyFigure | None:
-        """The time of the network alone at `precision`; the figure named `model int8`, `model fp16` or `model fp32`."""
+        """The time of the network alone at `precision`, by the processor that an app gets by default."""
         return next((figure for figure in self.latency if figure.name == f"model {precision}"), None)
 
     @property

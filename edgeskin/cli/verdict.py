@@ -20,6 +20,7 @@ def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose:
     verdict = report.verdict
     if as_json:
         facts = {"bundle": str(folder), "target": report.target, "precision": report.precision, "gate": report.gate}
+        facts |= {"verified": report.measurements.verified}
         value = facts | {"exit_code": verdict.exit_code} | verdict.model_dump(mode="json")
         typer.echo(json.dumps(value, ensure_ascii=False))
         return
@@ -32,6 +33,8 @@ def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose:
     for promise in verdict.promises:
         if verbose or (promise.state in {"failed", "pending"} and not quiet):
             typer.echo(f"  {MARKS[promise.state]} {promise.name}: {promise.sentence}")
+    if not quiet:
+        typer.echo(f"  {report.verification}")
     if verbose:
         for line in _hops(report.measurements.numerics):
             typer.echo(line)

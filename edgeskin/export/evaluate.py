@@ -66,8 +66,8 @@ def evaluate(
 
 def measure(
     graph: Graph,
-    session: Session,
-    fp32: Session,
+    artifact: Network,
+    fp32: Network,
     folder: Cases,
     split: str,
     *,
@@ -83,7 +83,7 @@ def measure(
     return on_cases(
         graph.card,
         fp32,
-        session,
+        artifact,
         cases_of(graph, folder, split),
         layout=folder.layout,
         split=canonical(split),

@@ -175,8 +175,19 @@ def read(folder: Path, card: ModelCard) -> Golden:
             raise _broken(folder / "golden.json", f"case {case.name} is of another network: {card.name} runs {runs}")
         second = _read_square(folder / "second" / f"{case.name}.png", card.size)[None] if case.second_pass else None
         cases.append(GoldenCase(case.name, photo, image, case.metadata or {}, metadata, second, case.findings))
-    of_float, of_int8 = _unpack(folder / "outputs.npz", card, len(cases))
+    of_float, of_int8 = _unpack(folder / "outputs.npz", card, len(cases), "float", "int8")
     return Golden(card, tuple(cases), of_float, of_int8)
+
+
+def write_outputs(path: Path, outputs: Outputs, card: ModelCard) -> None:
+    """The answers of one more form of the network, stored as those of golden cases are."""
+    files.write_bytes(path, _pack({"reference": outputs}, card))
+
+
+def read_outputs(path: Path, card: ModelCard, cases: int) -> Outputs:
+    """What `write_outputs` wrote of so many cases. Raises: GraphError as `read`."""
+    (outputs,) = _unpack(path, card, cases, "reference")
+    return outputs
 
 
 def _first(outputs: Outputs) -> dict[str, Float32]:
@@ -223,8 +234,8 @@ def _pack(sides: Mapping[str, Outputs], card: ModelCard) -> bytes:
     return stream.getvalue()
 
 
-def _unpack(path: Path, card: ModelCard, cases: int) -> tuple[Outputs, Outputs]:
-    sides: dict[str, dict[str, Float32]] = {"float": {}, "int8": {}}
+def _unpack(path: Path, card: ModelCard, cases: int, *names: str) -> tuple[Outputs, ...]:
+    sides: dict[str, dict[str, Float32]] = {name: {} for name in names}
     try:
         with np.load(path, allow_pickle=False) as archive:
             for side, outputs in sides.items():
@@ -239,7 +250,7 @@ def _unpack(path: Path, card: ModelCard, cases: int) -> tuple[Outputs, Outputs]:
         raise _broken(path, "no such file") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _broken(path, f"is damaged: {error}") from error
-    return sides["float"], sides["int8"]
+    return tuple(sides.values())
 
 
 def _read_metadata(path: Path, cases: Sequence[_Case], card: ModelCard) -> Sequence[Float32] | Sequence[None]:

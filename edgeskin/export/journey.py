@@ -16,7 +16,7 @@ from edgeskin.contract.model import ModelCard
 from edgeskin.data.duplicates import Progress
 from edgeskin.data.sets import open_like
 from edgeskin.errors import BundleError, DataError, GraphError, TargetError
-from edgeskin.export import evaluate, golden
+from edgeskin.export import evaluate, golden, reference
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.golden import Golden
 from edgeskin.export.measure import measure
@@ -120,7 +120,11 @@ def export(
         files.copy(graph.folder / "model.json", building / "model.json")
         files.copy(graph.golden, building / "golden")
         bundle.write_labels(building, graph.card)
-        measured = measure(graph, target, artifact, cases, profile, labelled=labelled, say=say, progress=progress)
+        answers = reference.of_graph(graph, cases, precision)
+        reference.write(building, answers, cases, precision)
+        measured = measure(
+            graph, target, artifact, cases, answers, profile, labelled=labelled, say=say, progress=progress
+        )
         verdict = gate.judge(
             measured,
             rules,
@@ -197,6 +201,7 @@ def _report(
         cautions=(
             *notes,
             *_placed(measured),
+            *_executed(measured),
             *_raw(profile),
             *_passes(graph.card),
             graph.card.intended_use,
@@ -204,10 +209,15 @@ def _report(
         ),
         next_commands=(
             ("Predict", f"edgeskin predict PHOTO --bundle {shlex.quote(str(out))}"),
-            ("Benchmark", shlex.join(["edgeskin", "benchmark", str(out)])),
+            _timing(measured, str(out)),
             ("Verify", shlex.join(["edgeskin", "verify", str(out)])),
         ),
     )
+
+
+def _timing(measured: Measurements, out: str) -> tuple[str, str]:
+    word = "benchmark" if measured.verified == "device" else "attest"
+    return word.capitalize(), shlex.join(["edgeskin", word, out])
 
 
 def _placed(measured: Measurements) -> Iterator[str]:
@@ -217,6 +227,12 @@ def _placed(measured: Measurements) -> Iterator[str]:
             f"{len(place.undelegated)} operators run outside the delegate ({place.provider}): slower than in an app, "
             "and rounded otherwise"
         )
+
+
+def _executed(measured: Measurements) -> Iterator[str]:
+    accuracy = measured.accuracy
+    if measured.verified == "graph" and accuracy is not None and accuracy.inherited_from is None:
+        yield "Accuracy is that of the artifact's saved bytes in edgeskin's executor; no device computed it."
 
 
 def _raw(profile: Profile) -> Iterator[str]:

@@ -1,12 +1,19 @@
-"""Everything this machine can measure of an artifact that was just built: the numbers that its gate judges."""
+"""Everything this machine can measure of an artifact: the numbers that its gate judges.
+
+What no engine here runs is compared all the same, by our executor on the saved bytes. What only an engine tells (time,
+memory, placement) was not measured then, and says where it can be.
+"""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from edgeskin.benchmarks import device, evidence, latency, memory, numerics
+from edgeskin import targets
+from edgeskin.benchmarks import device, evidence, latency, memory
+from edgeskin.benchmarks.gate import Section
 from edgeskin.benchmarks.measurements import (
-    TO_ARTIFACT,
     AccuracyReport,
     LatencyFigure,
     Measurements,
@@ -22,9 +29,9 @@ from edgeskin.export import evaluate
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.golden import Golden
 from edgeskin.export.profile import Profile
+from edgeskin.export.reference import Reference
 from edgeskin.graph.folder import Graph
-from edgeskin.targets.base import Artifact, Precision, Session, Target
-from edgeskin.targets.onnx import halved_session, optimised_session, reference_session
+from edgeskin.targets.base import Artifact, Precision, Runnable, Session, Target
 
 
 def measure(
@@ -32,40 +39,117 @@ def measure(
     target: Target,
     artifact: Artifact,
     cases: Golden,
+    reference: Reference,
     profile: Profile,
     *,
     labelled: Cases | None = None,
     say: Say = silent,
     progress: Progress = silent,
 ) -> Measurements:
-    """Measure an artifact, quickly, at the profile's threads.
+    """Measure an artifact that was just built, quickly, at the profile's threads.
 
-    labelled: images to measure accuracy on, by the profile's split; without them it is that of the Graph's evidence.
+    reference: of the graph. labelled: images to measure accuracy on, by the profile's split; without them it is that of
+    the Graph's evidence. A stand-in for an engine counts as none.
 
-    Raises: GraphError where the golden cases are not those of the graph; DataError where an image is unreadable.
+    Raises: DataError where an image is unreadable.
     """
     threads, precision = profile.threads, artifact.precision
-    session = target.open(artifact, threads=threads)
-    with evaluate.baseline(graph, target, threads) as fp32:
-        say("comparing on golden cases")
-        hops = (*_chain(graph, precision), *_last_hop(graph, session, cases, precision))
-        say("measuring speed and memory")
-        speed = _speed(session, fp32, precision, cases, threads)
-        used = memory_of(artifact, graph.card.size, threads)
-        accuracy = _accuracy(graph, precision, session, fp32, labelled, profile.split, say, progress)
-        unknown = {} if accuracy is not None else {"accuracy": _no_evidence(graph, profile.split)}
-        return Measurements(
-            accuracy=accuracy,
-            reads_back=target.read(artifact) == target.holds(graph, precision),
-            numerics=hops,
-            latency=speed.figures,
-            speed=speed.ratio,
-            size_mib=size_mib(artifact.path),
-            memory=used.figure,
-            placement=PlacementFigure.of(session.placement()),
-            device=device.facts(),
-            not_measured=used.not_measured | unknown,
-        )
+    here = Here.open(target, artifact, threads)
+    if here.simulated:
+        here = Here(target, artifact, threads, {})
+    with evaluate.baseline(graph, target if here.sessions else targets.get("onnx"), threads) as fp32:
+        alone = of_artifact(here, cases, reference, "quick", fp32=fp32, say=say)
+        accuracy = _accuracy(graph, precision, here.default, fp32, labelled, profile.split, say, progress)
+    unknown = {} if accuracy is not None else {"accuracy": _no_evidence(graph, precision, profile.split)}
+    return alone.model_copy(
+        update={
+            "accuracy": accuracy,
+            "reads_back": target.read(artifact) == target.holds(graph, precision),
+            "numerics": (*_chain(graph, precision), *alone.numerics),
+            "not_measured": alone.not_measured | unknown,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Here:
+    """An artifact opened by everything on this machine that runs it.
+
+    sessions: by processor, the one that an app gets by default first; empty where nothing runs it.
+    """
+
+    target: Target
+    artifact: Artifact
+    threads: int
+    sessions: Mapping[str, Session]
+
+    @staticmethod
+    def open(target: Target, artifact: Artifact, threads: int) -> "Here":
+        """Open it on every processor. Raises: TargetError where one of them cannot run it."""
+        sessions = {name: target.open(artifact, threads=threads, processor=name) for name in target.processors()}
+        return Here(target, artifact, threads, sessions)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a stand-in answers in the place of an engine."""
+        return any(getattr(session, "simulated", False) for session in self.sessions.values())
+
+    @property
+    def labels(self) -> Mapping[str, Session]:
+        """The sessions by what is said of them beside a name: nothing of the default one, `, gpu` of another."""
+        return {f", {name}" if number else "": self.sessions[name] for number, name in enumerate(self.sessions)}
+
+    @cached_property
+    def default(self) -> Runnable:
+        """What an app gets by default; the executor where nothing runs the artifact."""
+        return next(iter(self.sessions.values()), None) or self.target.execute(self.artifact)
+
+
+def of_artifact(
+    here: Here,
+    cases: Golden,
+    reference: Reference,
+    mode: latency.Mode,
+    *,
+    fp32: Runnable | None = None,
+    say: Say = silent,
+) -> Measurements:
+    """What is measured with the artifact and its golden cases alone.
+
+    fp32: the float network on the same engine, to tell how much faster the artifact is.
+    """
+    artifact = here.artifact
+    say("comparing on golden cases")
+    known = Measurements(size_mib=size_mib(artifact.path), device=device.facts())
+    if not here.sessions:
+        hops, absent = reference.compare(here.default.run, cases), dict.fromkeys(_ONLY_DEVICES, _elsewhere(here.target))
+        return known.model_copy(update={"verified": "graph", "numerics": hops, "not_measured": absent})
+    hops = tuple(
+        hop for label, session in here.labels.items() for hop in reference.compare(session.run, cases, label=label)
+    )
+    say("measuring speed and memory")
+    speed = _speed(here, fp32, cases, mode)
+    used = memory_of(artifact, cases.card.size, here.threads)
+    return known.model_copy(
+        update={
+            "numerics": hops,
+            "latency": speed.figures,
+            "speed": speed.ratio,
+            "memory": used.figure,
+            "placement": PlacementFigure.of(here.labels[""].placement()),
+            "not_measured": used.not_measured,
+        }
+    )
+
+
+_ONLY_DEVICES: tuple[Section, ...] = ("numerics", "latency", "memory", "placement")
+"""What nobody but an engine that runs the artifact can tell; numerics are then known of the saved bytes alone."""
+
+
+def _elsewhere(target: Target) -> str:
+    """Where an artifact that nothing here runs can be measured."""
+    machine = getattr(target, "runs_on", f"a machine that runs {target.name}")
+    return f"nothing on this machine runs {target.name}. On {machine}: edgeskin attest BUNDLE"
 
 
 @dataclass(frozen=True)
@@ -104,29 +188,6 @@ def _chain(graph: Graph, precision: Precision) -> tuple[NumericsHop, ...]:
         raise GraphError(f"{path}: cannot be read: {error}. Export the run again") from error
 
 
-def _last_hop(graph: Graph, session: Session, cases: Golden, precision: Precision) -> tuple[NumericsHop, ...]:
-    """The artifact against the file it was built from, both on the golden inputs.
-
-    Raises: GraphError where that file itself, run by the reference engine, does not answer as the golden cases say.
-    """
-    quantized = precision == "int8"
-    source = graph.int8 if quantized else graph.fp32
-    reference = cases.int8_outputs if quantized else cases.float_outputs
-    # float16 weights are a rounding too, and what onnxruntime makes of them is the unit for that precision.
-    other = halved_session if precision == "fp16" else optimised_session
-    plain, rounded = (cases.run(make(source).run) for make in (reference_session, other))
-    gaps = numerics.engine_gaps(rounded, plain, graph.card)
-    own = numerics.compare(source.name, reference, plain, graph.card, engine_gap=gaps)
-    strange = [hop.tensor for hop in own if not hop.equivalent]
-    if strange:
-        raise GraphError(
-            f"{graph.golden}: {source.name} answers otherwise than these golden cases say, in {', '.join(strange)}. "
-            "One of them was changed: take a fresh copy of the Graph folder, or export its run again"
-        )
-    step = f"{source.name} {TO_ARTIFACT}"
-    return numerics.compare(step, reference, cases.run(session.run), graph.card, engine_gap=gaps)
-
-
 # --- speed ---
 
 
@@ -136,20 +197,23 @@ class _Speed:
     ratio: SpeedRatio | None
 
 
-def _speed(session: Session, fp32: Session, precision: Precision, cases: Golden, threads: int) -> _Speed:
-    inputs = cases.cases[0].inputs
+def _speed(here: Here, fp32: Runnable | None, cases: Golden, mode: latency.Mode) -> _Speed:
+    inputs, threads, precision = cases.cases[0].inputs, here.threads, here.artifact.precision
 
-    def run() -> None:
-        session.run(*inputs)
+    def runs(runnable: Runnable) -> latency.Run:
+        def run() -> None:
+            runnable.run(*inputs)
 
-    def baseline() -> None:
-        fp32.run(*inputs)
+        return run
 
-    own = latency.measure(run, "quick", f"model {precision}", threads)
-    if precision == "fp32":
-        return _Speed((own,), None)
-    before = latency.measure(baseline, "quick", "model fp32", threads)
-    return _Speed((own, before), latency.ratio(baseline, run, "quick", threads))
+    own = tuple(
+        latency.measure(runs(session), mode, f"model {precision}{label}", threads)
+        for label, session in here.labels.items()
+    )
+    if fp32 is None or precision == "fp32":
+        return _Speed(own, None)
+    before = latency.measure(runs(fp32), mode, "model fp32", threads)
+    return _Speed((*own, before), latency.ratio(runs(fp32), runs(here.default), mode, threads))
 
 
 # --- accuracy ---
@@ -158,8 +222,8 @@ def _speed(session: Session, fp32: Session, precision: Precision, cases: Golden,
 def _accuracy(
     graph: Graph,
     precision: Precision,
-    session: Session,
-    fp32: Session,
+    artifact: Runnable,
+    fp32: Runnable,
     labelled: Cases | None,
     split: str,
     say: Say,
@@ -167,7 +231,7 @@ def _accuracy(
 ) -> AccuracyReport | None:
     if labelled is not None:
         say(f"measuring accuracy on {labelled.folder.name}, {split}")
-        return evaluate.measure(graph, session, fp32, labelled, split, progress=progress)
+        return evaluate.measure(graph, artifact, fp32, labelled, split, progress=progress)
     for dataset in _evidence_of(graph):
         entry = evidence.find(
             graph.evidence, graph.sha256, evaluate.canonical(split), dataset, metadata=evaluate.given(graph.card)
@@ -182,8 +246,10 @@ def _evidence_of(graph: Graph) -> tuple[str | None, ...]:
     return graph.card.provenance.data or (None,)
 
 
-def _no_evidence(graph: Graph, split: str) -> str:
+def _no_evidence(graph: Graph, precision: Precision, split: str) -> str:
     """Why accuracy is not known, and by which other split it could be judged."""
+    if precision == "w8a16":
+        return "evidence is of float and int8, and w8a16 is neither. Measure it: --data DIR"
     metadata = evaluate.given(graph.card)
     entries = [
         entry

@@ -1,9 +1,11 @@
 """export, gate, evaluate, release, verify and benchmark on a small Graph, as a user types them."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import elsewhere
 import pytest
 from small_graphs import contents
 
@@ -17,7 +19,7 @@ def test_a_bundle_that_passed_is_told_on_stdout_and_what_to_do_next_on_stderr(
     out = tmp_path / "bundle"
     done = edgeskin("export", "--from", small_graph.folder, "--target", "onnx", "--gate", gate, "--out", out)
     assert done.code == 0
-    assert done.out == f"passed: {out} (6 passed)\n"
+    assert re.fullmatch(rf"passed: {re.escape(str(out))} \(6 passed\)\n  Device-verified on .+\.\n", done.out)
     assert f"Predict:   edgeskin predict PHOTO --bundle {out}" in done.err
     assert f"Report:    {out}/report.md" in done.err
     assert edgeskin("verify", out) == (0, f"{out}: every file is as it was exported\n", "")
@@ -61,7 +63,7 @@ def test_a_failed_gate_exits_with_3_and_says_which_promise(edgeskin, small_graph
     words = ("export", "--from", small_graph.folder, "--target", "onnx", "--gate", strict, "--out", out)
     done = edgeskin(*words)
     assert done.code == 3
-    first, second = done.out.splitlines()
+    first, second, _ = done.out.splitlines()
     assert first == f"failed: {out} (1 passed, 1 failed)"
     assert second.startswith("  ✗ size_mib: ")
     assert "peak_memory_mib: 40" in edgeskin(*words, "--verbose").out
@@ -257,3 +259,20 @@ def test_evaluate_says_which_metadata_was_given(edgeskin, told_graph: Path, grap
     done = edgeskin("evaluate", graph, "--data", phantom_data, "--split", "val", "--metadata", "real")
     assert done.code == 2
     assert "error: Invalid value for --metadata: small takes no metadata" in done.err
+
+
+def test_what_nothing_here_runs_is_told_in_one_line(
+    edgeskin, small_graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere.at(monkeypatch)
+    out, profile = tmp_path / "bundle", elsewhere.profile(tmp_path)
+    words = ("export", "--from", small_graph.folder, "--target", "elsewhere", "--profile", profile, "--out", out)
+    done = edgeskin(*words)
+    assert done.code == 4
+    assert done.out.splitlines()[-1].startswith("  Graph-verified: the saved bytes")
+    assert "Attest:    edgeskin attest" in done.err
+    assert json.loads(edgeskin(*words, "--json", "--quiet").out)["verified"] == "graph"
+    photo = out / "golden" / "photos" / "00.png"
+    for command in (("benchmark", out), ("predict", photo, "--bundle", out)):
+        done = edgeskin(*command)
+        assert (done.code, done.out, done.err) == (1, "", f"error: {out}/model.onnx: only an elsewhere runs it\n")

@@ -47,7 +47,7 @@ def _head(report: Report) -> str:
     trouble = [*verdict.in_state("failed"), *verdict.in_state("pending")]
     if trouble:
         lines += ["", *(f"- {promise.state}: `{promise.name}` {promise.sentence}" for promise in trouble)]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", report.verification])
 
 
 def _promises(promises: Sequence[Promise]) -> str:
@@ -143,14 +143,14 @@ def _resources(measured: Measurements) -> str:
         ("size", _unit(measured.size_mib, "MiB")),
         ("peak memory", _unit(memory.peak_mib, "MiB") if memory is not None else _absent(measured, "memory")),
     ]
-    latency = _table(header, rows) if rows else f"Latency: {NOT_MEASURED}."
+    latency = _table(header, rows) if rows else f"Latency: {_absent(measured, 'latency')}."
     return _section("Speed, size and memory", latency, _list(facts))
 
 
 def _placement(measured: Measurements) -> str:
     place = measured.placement
     if place is None:
-        return _section("Placement", NOT_MEASURED)
+        return _section("Placement", _absent(measured, "placement"))
     share = "none" if place.integer_fraction is None else f"{place.integer_fraction:.1%}"
     facts = [
         ("ran on", place.provider),

@@ -65,6 +65,21 @@ class Report(Frozen):
             problems = wrong_fields(error)
             raise BundleError(f"{path}: {problems}. Export the bundle again") from error
 
+    @property
+    def verification(self) -> str:
+        """How it is known what the artifact computes, in one line."""
+        measured = self.measurements
+        if measured.equivalent is None:
+            return "Not verified: the artifact was compared with nothing."
+        if not measured.equivalent:
+            return "Not verified: the artifact computes something else than the network it was built from."
+        if measured.verified == "graph":
+            return (
+                "Graph-verified: the saved bytes, parsed back and run by edgeskin's executor. No device has run it: "
+                "latency, memory, placement and numerics on a device are not measured."
+            )
+        return f"Device-verified on {measured.device.cpu if measured.device else 'a device that is not named'}."
+
     def with_verdict(self, verdict: Verdict, gate: str) -> "Report":
         """The same measurements judged again."""
         return self.model_copy(update={"verdict": verdict, "gate": gate})
