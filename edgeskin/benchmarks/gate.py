@@ -5,7 +5,7 @@ device has measured them, and whether accuracy may be inherited from evidence.
 """
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -101,7 +101,8 @@ class Gate(Frozen):
 class Promise(Frozen):
     """One number against one limit, and how it came out.
 
-    measured: None where it was not measured. sentence: the same for a reader.
+    measured: None where it was not measured. attested_by: the attestation that it was measured by, None where that was
+    when the bundle was made. sentence: the same for a reader.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Promise(Frozen):
     measured: Measured
     state: State
     sentence: str
+    attested_by: str | None = None
 
 
 class Verdict(Frozen):
@@ -153,28 +155,42 @@ def judge(
     *,
     may_be_pending: Collection[Section] = (),
     accept_inherited: bool = False,
+    attested: Mapping[str, Measurements] | None = None,
 ) -> Verdict:
     """Hold what was measured against the gate.
+
+    attested: what devices measured of the same bytes later, by the name of the attestation. A promise that was measured
+    anywhere and is bad there has failed; otherwise one that was measured anywhere is good.
 
     Measured and bad is failed. Not measured is failed, or pending where its section is in `may_be_pending`. Accuracy
     that rests on evidence counts only where `accept_inherited` says so and the artifact is equivalent on the golden
     cases; otherwise it was not measured. Failed beats pending. A gate that promises nothing of this network is not a
     pass.
     """
-    terms = [
-        *_accuracy(measurements, gate, card, accept_inherited),
-        *(_numerics(measurements, card) if gate.equivalent else ()),
-        *(_on_a_device(measurements) if gate.equivalent else ()),
-        *_resources(measurements, gate, precision),
-    ]
-    promises = tuple(_settle(term, may_be_pending) for term in terms)
+
+    def settled(figures: Measurements, attested_by: str | None = None) -> Iterator[Promise]:
+        terms = [
+            *_accuracy(figures, gate, card, accept_inherited),
+            *(_numerics(figures, card, measurements.verified) if gate.equivalent else ()),
+            *_resources(figures, gate, precision),
+        ]
+        return (_settle(term, may_be_pending, attested_by) for term in terms)
+
+    later = (settled(measurements.overlaid(figures), name) for name, figures in (attested or {}).items())
+    promises = tuple(map(_weightiest, zip(settled(measurements), *later, strict=True)))
     states = {promise.state for promise in promises}
     if not promises or "failed" in states:
         return Verdict(state="failed", promises=promises)
     return Verdict(state="pending" if "pending" in states else "passed", promises=promises)
 
 
-def _settle(term: _Term, may_be_pending: Collection[Section]) -> Promise:
+def _weightiest(same: Sequence[Promise]) -> Promise:
+    """One promise as it came out by every machine: a bad figure, else a good one, else what the last to try says."""
+    measured = [promise for promise in same if promise.measured is not None]
+    return next((promise for promise in measured if promise.state == "failed"), measured[0] if measured else same[-1])
+
+
+def _settle(term: _Term, may_be_pending: Collection[Section], attested_by: str | None) -> Promise:
     limit = f"{term.comparison} {term.limit:.6g}"
     state: State
     if term.measured is None:
@@ -187,6 +203,7 @@ def _settle(term: _Term, may_be_pending: Collection[Section]) -> Promise:
         source = f", from the evidence of {term.inherited_from}" if term.inherited_from else ""
         sentence = f"{term.measured:.6g}{source}; {'is' if good else 'must be'} {limit}"
         sentence += f" ({term.where})" if term.where and not good else ""
+        sentence = f"on {attested_by}: {sentence}" if attested_by else sentence
     return Promise(
         name=term.name,
         section=term.section,
@@ -195,6 +212,7 @@ def _settle(term: _Term, may_be_pending: Collection[Section]) -> Promise:
         measured=term.measured,
         state=state,
         sentence=sentence,
+        attested_by=None if term.measured is None else attested_by,
     )
 
 
@@ -247,11 +265,13 @@ def _undefined_or_unknown(metric: str, figures: Collection[str]) -> str:
     return f"there is no metric {metric}" + (f", did you mean {near[0]}?" if near else " for these images")
 
 
-def _numerics(measurements: Measurements, card: ModelCard) -> Iterator[_Term]:
+def _numerics(measurements: Measurements, card: ModelCard, made_on: Literal["device", "graph"]) -> Iterator[_Term]:
+    """made_on: what answered where the bundle was made; after our executor, a device must answer too."""
     rule, hops = Equivalence(), measurements.artifact_hops
     unseen = sorted({head.name for head in card.heads} - {hop.tensor for hop in hops})
     judged = () if unseen else tuple(hop for hop in measurements.numerics if hop.equivalent is not None)
-    why_not = f"the artifact was not compared on {', '.join(unseen)}" if unseen else ""
+    unrun = measurements.not_measured.get("numerics", "")
+    why_not = f"the artifact was not compared on {', '.join(unseen)}" if unseen else unrun
     first = measurements.first_divergence
     where = f"it first diverges at {first.name}, {first.tensor}" if first is not None else ""
 
@@ -278,19 +298,9 @@ def _numerics(measurements: Measurements, card: ModelCard) -> Iterator[_Term]:
     if any(head.kind != "mask" for head in card.heads):
         equal = [hop.labels_equal for hop in judged if hop.labels_equal is not None]
         yield term("outputs_with_other_decisions", "at most", 0, float(equal.count(False)) if equal else None)
-
-
-def _on_a_device(measurements: Measurements) -> Iterator[_Term]:
-    """The promise that what our executor computed from the saved bytes, a device computes too."""
-    if measurements.verified == "graph":
-        yield _Term(
-            name="device_numerics",
-            section="numerics",
-            comparison="at least",
-            limit=1,
-            measured=None,
-            why_not=measurements.not_measured.get("numerics", ""),
-        )
+    if made_on == "graph":
+        ran = measurements.verified == "device" and not unseen
+        yield term("device_numerics", "at least", 1, float(measurements.equivalent is True) if ran else None)
 
 
 def _resources(measured: Measurements, gate: Gate, precision: Precision) -> Iterator[_Term]:

@@ -211,13 +211,14 @@ class MemoryFigure(Frozen):
 class PlacementFigure(Frozen):
     """Where the operators really ran, read from the engine.
 
-    float_operators: names of those left in float although the network quantizes them. partitions: in how many parts a
-    delegate took the network over, None where the engine has no delegates. undelegated: the operators it did not take.
+    integer_convolutions: how many ran as integer kernels, None where the engine does not tell. float_operators: names
+    of those left in float although the network quantizes them. partitions: in how many parts a delegate took the
+    network over, None where the engine has no delegates. undelegated: the operators it did not take.
     """
 
     provider: str
     convolutions: Count
-    integer_convolutions: Count
+    integer_convolutions: Count | None
     float_operators: tuple[str, ...] = ()
     partitions: Count | None = None
     undelegated: tuple[str, ...] = ()
@@ -229,8 +230,10 @@ class PlacementFigure(Frozen):
 
     @property
     def integer_fraction(self) -> float | None:
-        """Fraction of the convolutions that ran as integer kernels; None for a network without any."""
-        return self.integer_convolutions / self.convolutions if self.convolutions else None
+        """Fraction of the convolutions that ran as integer kernels; None for a network without any, or unknown."""
+        if self.integer_convolutions is None or not self.convolutions:
+            return None
+        return self.integer_convolutions / self.convolutions
 
 
 class DeviceFacts(Frozen):
@@ -275,6 +278,29 @@ class Measurements(Frozen):
     def model_latency(self, precision: Precision) -> LatencyFigure | None:
         """The time of the network alone at `precision`, by the processor that an app gets by default."""
         return next((figure for figure in self.latency if figure.name == f"model {precision}"), None)
+
+    def at(self, threads: int) -> "Measurements":
+        """The same without what was timed at another number of threads."""
+        timed = tuple(figure for figure in self.latency if figure.threads == threads)
+        if timed == self.latency:
+            return self
+        why = f"timed at other threads than the profile's. There: edgeskin attest BUNDLE --threads {threads}"
+        return self.model_copy(
+            update={"latency": timed, "speed": None, "not_measured": self.not_measured | {"latency": why}}
+        )
+
+    def overlaid(self, later: "Measurements") -> "Measurements":
+        """The same, with what another machine measured later of the same bytes in the place of its own."""
+        earlier = tuple(hop for hop in self.numerics if hop not in self.artifact_hops)
+        sections = ("latency", "speed", "memory", "placement", "device")
+        return self.model_copy(
+            update={
+                **{name: getattr(later, name) for name in sections if getattr(later, name)},
+                "verified": later.verified,
+                "numerics": (*earlier, *later.numerics),
+                "not_measured": self.not_measured | later.not_measured,
+            }
+        )
 
     @property
     def artifact_hops(self) -> tuple[NumericsHop, ...]:

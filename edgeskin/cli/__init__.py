@@ -16,6 +16,7 @@ import edgeskin
 from edgeskin.cli import (
     ablate,
     analyse,
+    attest,
     benchmark,
     data,
     describe,
@@ -50,6 +51,7 @@ app.command()(export.export)
 app.command()(evaluate.evaluate)
 app.command()(benchmark.benchmark)
 app.command()(gate.gate)
+app.command()(attest.attest)
 app.command()(verify.verify)
 app.command()(inspect.inspect)
 app.command()(release.release)

@@ -22,7 +22,7 @@ def benchmark(
 
     Exit codes: 0 measured, 1 error, 2 usage.
     """
-    from edgeskin.benchmarks import latency
+    from edgeskin.cli import measured
     from edgeskin.export.benchmark import benchmark as run
 
     say = terminal.words(quiet)
@@ -30,18 +30,7 @@ def benchmark(
     if as_json:
         typer.echo(figures.model_dump_json(indent=2))
     else:
-        facts = figures.device
-        if facts is not None:
-            typer.echo(f"{facts.cpu}, {facts.cores} cores, {' '.join(facts.flags)}")
-        for figure in figures.latency:
-            typer.echo(
-                f"{figure.name}: p50 {figure.p50_ms:.2f} ms, p90 {figure.p90_ms:.2f}, p99 {figure.p99_ms:.2f} "
-                f"({figure.samples} samples, threads: {figure.threads}, {figure.mode})"
-            )
-        peak = figures.memory.peak_mib if figures.memory else None
-        reason = figures.not_measured.get("memory", "")
-        typer.echo(f"peak memory: {f'not measured: {reason}' if peak is None else f'{peak:.0f} MiB'}")
-        typer.echo(f"size: {figures.size_mib:.2f} MiB")
-    for sentence in map(latency.warning, figures.latency):
-        if sentence is not None:
-            say(f"warning: {sentence}")
+        for line in measured.lines(figures):
+            typer.echo(line)
+    for warning in measured.warnings(figures):
+        say(warning)

@@ -19,7 +19,11 @@ def gate(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only how it came out.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print every promise and every hop of the chain.")] = False,
 ) -> None:
-    """Judge a bundle by what was measured when it was made. Nothing is measured again, and the bundle stays as it is.
+    """Judge a bundle by what was measured of it, here and elsewhere.
+
+    That is its report, from when it was made, and its attestations since. A promise that one machine broke has failed;
+    one that was open is kept where another machine measured it, and it is good. What a stand-in answered is listed and
+    not counted. Nothing is measured again, and the bundle stays as it is.
 
     Exit codes: 0 the gate passed, 1 error, 2 usage, 3 the gate failed, 4 a device must still measure something.
     """

@@ -20,8 +20,9 @@ def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose:
     verdict = report.verdict
     if as_json:
         facts = {"bundle": str(folder), "target": report.target, "precision": report.precision, "gate": report.gate}
-        facts |= {"verified": report.measurements.verified}
-        value = facts | {"exit_code": verdict.exit_code} | verdict.model_dump(mode="json")
+        others = [{"name": one.name, "machine": one.machine, "uncounted": one.uncounted} for one in report.attestations]
+        known = {"verified": report.measurements.verified, "attestations": others, "exit_code": verdict.exit_code}
+        value = facts | known | verdict.model_dump(mode="json")
         typer.echo(json.dumps(value, ensure_ascii=False))
         return
     counts = ", ".join(
@@ -35,16 +36,18 @@ def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose:
             typer.echo(f"  {MARKS[promise.state]} {promise.name}: {promise.sentence}")
     if not quiet:
         typer.echo(f"  {report.verification}")
+        for one in report.attestations:
+            typer.echo(f"  attested by {one.sentence}")
     if verbose:
-        for line in _hops(report.measurements.numerics):
+        for line in hops(report.measurements.numerics):
             typer.echo(line)
 
 
-def _hops(hops: "tuple[NumericsHop, ...]") -> Iterator[str]:
+def hops(compared: "tuple[NumericsHop, ...]") -> Iterator[str]:
     """The chain as a tree: each step, below it the outputs that were compared."""
     marks = {True: "✓", False: "✗", None: "·"}
     yield "hops (· is shown, not judged)"
-    for name, group in groupby(hops, key=lambda hop: hop.name):
+    for name, group in groupby(compared, key=lambda hop: hop.name):
         outputs = list(group)
         judged = [hop.equivalent for hop in outputs if hop.equivalent is not None]
         yield f"  {marks[all(judged) if judged else None]} {name}"

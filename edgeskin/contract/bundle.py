@@ -1,6 +1,7 @@
 """A bundle: one target at one precision, a folder with everything needed to run it, check it and judge it.
 
-artifact  model.json  labels/<head>.txt  golden/  report.json  report.md  manifest.json  [manifest.sig]  [attestations/]
+artifact  model.json  labels/<head>.txt  golden/  [reference.npz]  report.json  report.md  manifest.json
+[manifest.sig]  [attestations/]
 
 `manifest.json` holds the SHA-256 and the size of every other file. The signature and the attestations of other machines
 come later and name the manifest's own hash, so they stand outside it.
@@ -95,6 +96,15 @@ class Bundle:
                 f"{folder}: not the bundle that was exported: {what}. Take a fresh copy or export it again"
             )
         return Bundle(folder, manifest, ModelCard.read(folder / "model.json"))
+
+    @staticmethod
+    def intact(folder: Path) -> "Bundle":
+        """Open a bundle to judge it or to measure it. Raises: BundleError as `open`, and where any file was changed."""
+        opened = Bundle.open(folder)
+        changed = verify(folder)
+        if changed:
+            raise BundleError(f"{folder}: not the bundle that was exported: {'; '.join(changed)}")
+        return opened
 
     @property
     def artifact(self) -> Path:

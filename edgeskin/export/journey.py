@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeskin import files, optional, shipped, targets
-from edgeskin.benchmarks import device, evidence, gate, latency, report
+from edgeskin.benchmarks import attestation, device, evidence, gate, latency, report
 from edgeskin.benchmarks.gate import Gate, Verdict
 from edgeskin.benchmarks.measurements import Measurements
 from edgeskin.benchmarks.report import Report
@@ -15,7 +15,7 @@ from edgeskin.contract.bundle import Bundle
 from edgeskin.contract.model import ModelCard
 from edgeskin.data.duplicates import Progress
 from edgeskin.data.sets import open_like
-from edgeskin.errors import BundleError, DataError, GraphError, TargetError
+from edgeskin.errors import DataError, GraphError, TargetError
 from edgeskin.export import evaluate, golden, reference
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.golden import Golden
@@ -146,17 +146,16 @@ def export(
 
 
 def judge(folder: Path, *, rules: str | None = None, profile: str | None = None) -> Report:
-    """The report of a finished bundle, judged again by what was measured when it was made.
+    """The report of a finished bundle, judged again by what was measured when it was made, and on other machines since.
 
     rules: a gate, profile: a profile, each by path or shipped name; by default those of the report. The bundle stays as
     it is, report.json included: the manifest, and with it every signature and attestation, holds its hash.
 
-    Raises: BundleError where the bundle or its report were changed; EdgeskinError where gate or profile are unknown.
+    Raises: BundleError where the bundle or its report were changed, or an attestation is not of it; EdgeskinError where
+    gate or profile are unknown.
     """
-    opened = Bundle.open(folder)
-    changed = bundle.verify(folder)
-    if changed:
-        raise BundleError(f"{folder}: not the bundle that was exported: {'; '.join(changed)}")
+    opened = Bundle.intact(folder)
+    attested = attestation.read_all(folder, opened.sha256)
     written = Report.read(folder / report.JSON_NAME)
     chosen = Profile.find(profile or written.profile)
     name = rules or written.gate
@@ -167,8 +166,9 @@ def judge(folder: Path, *, rules: str | None = None, profile: str | None = None)
         written.precision,
         may_be_pending=chosen.may_be_pending,
         accept_inherited=chosen.accept_inherited,
+        attested={one.name: one.measurements.at(chosen.threads) for one in attested if one.uncounted is None},
     )
-    return written.with_verdict(verdict, name)
+    return written.with_verdict(verdict, name, attested)
 
 
 def _golden(graph: Graph) -> Golden:

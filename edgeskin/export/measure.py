@@ -130,14 +130,17 @@ def of_artifact(
     say("measuring speed and memory")
     speed = _speed(here, fp32, cases, mode)
     used = memory_of(artifact, cases.card.size, here.threads)
+    placement = PlacementFigure.of(here.labels[""].placement())
+    untold = f"{placement.provider} does not tell which convolutions run on integers"
+    unknown = {"placement": untold} if placement.integer_convolutions is None else {}
     return known.model_copy(
         update={
             "numerics": hops,
             "latency": speed.figures,
             "speed": speed.ratio,
             "memory": used.figure,
-            "placement": PlacementFigure.of(here.labels[""].placement()),
-            "not_measured": used.not_measured,
+            "placement": placement,
+            "not_measured": used.not_measured | unknown,
         }
     )
 

@@ -317,6 +317,88 @@ def test_an_unknown_gate_is_told_which_are_shipped():
         Gate.find("defalt")
 
 
+# --- what other machines measured since ---
+
+DEVICE_ONLY: tuple[Section, ...] = ("numerics", "latency", "memory", "placement")
+
+
+@pytest.fixture
+def by_bytes(measured) -> Measurements:
+    """What is known where nothing runs the artifact."""
+    absent = {"verified": "graph", "latency": (), "speed": None, "memory": None, "placement": None}
+    return measured.model_copy(update=absent)
+
+
+@pytest.fixture
+def by_device(measured) -> Measurements:
+    """What an attestation holds."""
+    return measured.model_copy(update={"accuracy": None, "reads_back": None, "numerics": measured.numerics[1:]})
+
+
+def merged(base: Measurements, card, **attested: Measurements) -> Verdict:
+    return judge(base, FULL, card, "int8", may_be_pending=DEVICE_ONLY, attested=attested)
+
+
+def test_a_device_must_compute_what_only_our_executor_computed(by_bytes, by_device, card):
+    alone = merged(by_bytes, card)
+    assert state_of(alone, "device_numerics") == "pending"
+    assert state_of(alone, "mask_agreement") == "passed"
+    assert alone.exit_code == 4
+    assert state_of(judge(by_bytes, FULL, card, "int8"), "device_numerics") == "failed"
+    assert "device_numerics" not in {promise.name for promise in merged(by_device, card).promises}
+    done = merged(by_bytes, card, m2=by_device)
+    assert {promise.state for promise in done.promises} == {"passed"}
+    assert done.exit_code == 0
+    told = {promise.name: promise.attested_by for promise in done.promises}
+    assert (told["device_numerics"], told["latency_p90_ms"], told["size_mib"]) == ("m2", "m2", None)
+
+
+def test_a_promise_that_one_machine_of_two_breaks_has_failed(measured, by_bytes, by_device, card):
+    slow = by_device.model_copy(update={"latency": (by_device.latency[0].model_copy(update={"p90_ms": 20.1}),)})
+    for base in (by_bytes, measured):
+        for attested in ({"m2": by_device, "m1": slow}, {"m1": slow, "m2": by_device}):
+            verdict = merged(base, card, **attested)
+            (promise,) = verdict.in_state("failed")
+            assert (promise.name, promise.attested_by, verdict.exit_code) == ("latency_p90_ms", "m1", 3)
+            assert promise.sentence == "on m1: 20.1; must be at most 20"
+
+
+def test_a_device_that_computes_something_else_fails_although_the_bytes_are_right(by_bytes, by_device, card):
+    hops = list(by_device.numerics)
+    hops[2] = hops[2].model_copy(update={"mean_abs": 0.2, "labels_equal": False, "equivalent": False})
+    verdict = merged(by_bytes, card, gpu=by_device.model_copy(update={"numerics": tuple(hops)}), m2=by_device)
+    failed = {promise.name for promise in verdict.in_state("failed")}
+    assert failed == {"mean_probability_difference", "outputs_with_other_decisions", "device_numerics"}
+
+
+def test_a_device_that_compared_only_some_outputs_settles_no_numerics(by_bytes, by_device, card):
+    verdict = merged(by_bytes, card, m2=by_device.model_copy(update={"numerics": by_device.numerics[:-1]}))
+    (promise,) = verdict.in_state("pending")
+    assert promise.name == "device_numerics"
+    assert "not compared on melanoma" in promise.sentence
+
+
+def test_what_nobody_measured_stays_open_with_the_last_reason(by_bytes, by_device, card):
+    reason = {"latency": "give the Graph folder"}
+    verdict = merged(by_bytes, card, m2=by_device.model_copy(update={"speed": None, "not_measured": reason}))
+    (promise,) = verdict.in_state("pending")
+    assert promise.name == "speedup_vs_fp32"
+    assert "give the Graph folder" in promise.sentence
+
+
+def test_an_error_of_the_bytes_is_mended_by_no_device(by_bytes, by_device, card):
+    verdict = merged(by_bytes.model_copy(update={"reads_back": False}), card, m2=by_device)
+    assert state_of(verdict, "read_back_differences") == "failed"
+    assert verdict.exit_code == 3
+
+
+def test_what_was_timed_at_other_threads_is_left_out(measured):
+    assert measured.at(1) == measured
+    other = measured.at(4)
+    assert (other.latency, other.speed, other.memory) == ((), None, measured.memory)
+    assert "--threads 4" in other.not_measured["latency"]
+
+
 def test_a_verdict_survives_json(measured, card):
     verdict = judge(measured, FULL, card, "int8")
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict

@@ -12,6 +12,8 @@ from small_graphs import contents
 from edgeskin import targets
 from edgeskin.export.profile import Profile
 
+WHERE = "nothing on this machine runs elsewhere. On an elsewhere: edgeskin attest BUNDLE"
+
 
 def test_a_bundle_that_passed_is_told_on_stdout_and_what_to_do_next_on_stderr(
     edgeskin, small_graph, gate: Path, tmp_path: Path
@@ -95,7 +97,7 @@ def test_a_pending_gate_exits_with_4_and_no_option_makes_it_0(edgeskin, small_gr
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--target", "onxn"), "onxn: no such target. Known: onnx, tflite. Did you mean onnx?"),
+        (("--target", "onxn"), f"onxn: no such target. Known: {', '.join(targets.TARGETS)}. Did you mean onnx?"),
         (("--target", "onnx", "--precision", "int4"), "It builds fp32, int8. Did you mean int8?"),
         (("--target", "onnx", "--profile", "dekstop"), "Shipped: android, desktop. Did you mean desktop?"),
         (("--target", "all", "--profile", "desktop"), "the profile desktop is for one target"),
@@ -276,3 +278,50 @@ def test_what_nothing_here_runs_is_told_in_one_line(
     for command in (("benchmark", out), ("predict", photo, "--bundle", out)):
         done = edgeskin(*command)
         assert (done.code, done.out, done.err) == (1, "", f"error: {out}/model.onnx: only an elsewhere runs it\n")
+
+
+def test_a_pending_bundle_is_attested_elsewhere_and_then_passes(
+    edgeskin, small_graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere.at(monkeypatch)
+    out, profile = tmp_path / "bundle", elsewhere.profile(tmp_path)
+    words = ("export", "--from", small_graph.folder, "--target", "elsewhere", "--profile", profile, "--out", out)
+    assert edgeskin(*words, "--quiet").code == 4
+    gate = ("gate", out, "--profile", profile)
+    assert edgeskin(*gate).code == 4
+    done = edgeskin("attest", out, "--name", "linux")
+    assert done.code == 0
+    first, *rest = done.out.splitlines()
+    assert first.startswith(f"attested: {out}/attestations/linux.json (not counted: nothing on that machine runs")
+    assert f"  not measured, latency: {WHERE}" in rest
+    assert edgeskin(*gate).code == 4
+    elsewhere.at(monkeypatch, "all", "gpu")
+    done = edgeskin("attest", out, "--name", "m2", "--from", small_graph.folder)
+    assert done.code == 0
+    assert done.out.startswith(f"attested: {out}/attestations/m2.json\n")
+    assert "\n  model int8, gpu: p50 " in done.out
+    assert "\n    ✓ int8.onnx, gpu → artifact\n" in done.out
+    assert f"Judge:     edgeskin gate {out}\n" in done.err
+    done = edgeskin(*gate)
+    assert done.code == 0
+    assert [line for line in done.out.splitlines() if line.startswith("  attested by m2: ")]
+    told = json.loads(edgeskin(*gate, "--json").out)
+    assert {one["name"]: one["uncounted"] is None for one in told["attestations"]} == {"linux": False, "m2": True}
+    assert (told["exit_code"], told["verified"]) == (0, "graph")
+
+
+def test_attest_prints_its_attestation_and_refuses_in_one_line(edgeskin, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    done = edgeskin("attest", copy, "--name", "here", "--json", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out) == json.loads((copy / "attestations" / "here.json").read_text())
+    assert edgeskin("attest", copy, "--name", "here", "--quiet") == (
+        0,
+        f"attested: {copy}/attestations/here.json\n",
+        "",
+    )
+    (copy / "report.md").unlink()
+    done = edgeskin("attest", copy)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"error: {copy}: not the bundle that was exported: report.md: missing\n"
+    assert edgeskin("attest", copy, "--mode", "slow").code == 2

@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "benchmark",
     "gate",
+    "attest",
     "verify",
     "inspect",
     "release",

@@ -95,6 +95,18 @@ def test_one_processor_that_answers_wrongly_fails(
     assert "mean_probability_difference" in {promise.name for promise in exported.verdict.in_state("failed")}
 
 
+def test_an_engine_that_does_not_tell_its_integers_leaves_them_unmeasured(
+    small_graph: Graph, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere.at(monkeypatch, "all", tells_integers=False)
+    exported = journey.export(small_graph, profile, tmp_path / "bundle")
+    (promise,) = exported.verdict.in_state("pending")
+    said = "not measured: CPUExecutionProvider does not tell which convolutions run on integers"
+    assert promise.name == "integer_convolutions"
+    assert promise.sentence.startswith(said)
+    assert f"- integer convolutions: {said}" in (tmp_path / "bundle" / "report.md").read_text()
+
+
 def test_a_stand_in_for_an_engine_is_no_device(
     small_graph: Graph, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
 """A target that builds as onnx does and runs where a test says: nowhere, or on processors that may answer wrongly."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,21 +35,23 @@ accept_inherited = true
 
 @dataclass
 class Machine:
-    """What the fake target finds: processors, those of them that answer wrongly, whether each is a stand-in."""
+    """What the fake target finds: processors, those that answer wrongly, whether each is a stand-in or tells where it
+    ran."""
 
     processors: tuple[str, ...] = ()
     wrong: frozenset[str] = field(default_factory=frozenset)
     simulated: bool = False
+    tells_integers: bool = True
 
 
 machine = Machine()
 """The one that the test is on; `at` replaces it."""
 
 
-def at(patch: pytest.MonkeyPatch, *processors: str, wrong: tuple[str, ...] = (), simulated: bool = False) -> None:
+def at(patch: pytest.MonkeyPatch, *processors: str, wrong: tuple[str, ...] = (), **more: bool) -> None:
     """Be on another machine from here on, one that knows the fake target."""
     patch.setitem(targets.TARGETS, "elsewhere", f"{__name__}:ElsewhereTarget")
-    patch.setitem(globals(), "machine", Machine(processors, frozenset(wrong), simulated))
+    patch.setitem(globals(), "machine", Machine(processors, frozenset(wrong), **more))
 
 
 def profile(folder: Path, rules: str = RULES) -> Path:
@@ -77,7 +79,8 @@ class ElsewhereSession:
         return {name: np.clip(values + self._off, 0, 1) for name, values in answers.items()}
 
     def placement(self) -> base.Placement:
-        return self._session.placement()
+        placement = self._session.placement()
+        return placement if machine.tells_integers else replace(placement, integer_convolutions=None)
 
 
 class ElsewhereTarget:

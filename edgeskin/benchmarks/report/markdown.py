@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.gate import Promise, Section
 from edgeskin.benchmarks.measurements import AccuracyReport, Interval, Measurements, NumericsHop
 from edgeskin.benchmarks.report.model import Report
@@ -25,6 +26,7 @@ def render(report: Report) -> str:
         _resources(measured),
         _placement(measured),
         _device(measured),
+        _attestations(report.attestations),
         _cautions(report),
         _footer(report),
     ]
@@ -152,9 +154,10 @@ def _placement(measured: Measurements) -> str:
     if place is None:
         return _section("Placement", _absent(measured, "placement"))
     share = "none" if place.integer_fraction is None else f"{place.integer_fraction:.1%}"
+    integers = f"{place.integer_convolutions} of {place.convolutions} ({share})"
     facts = [
         ("ran on", place.provider),
-        ("integer convolutions", f"{place.integer_convolutions} of {place.convolutions} ({share})"),
+        ("integer convolutions", _absent(measured, "placement") if place.integer_convolutions is None else integers),
         ("left in float", ", ".join(place.float_operators) or "nothing that the network quantizes"),
     ]
     if place.partitions is not None:
@@ -185,6 +188,10 @@ def _device(measured: Measurements) -> str:
         ("engines", ", ".join(f"{name} {version}" for name, version in sorted(device.engines.items())) or "none"),
     ]
     return _section("Device", _list(facts))
+
+
+def _attestations(attestations: Sequence[Attestation]) -> str:
+    return _section("Attestations", "\n".join(f"- {one.sentence}" for one in attestations)) if attestations else ""
 
 
 def _cautions(report: Report) -> str:

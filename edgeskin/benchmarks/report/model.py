@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 import edgeskin
+from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.gate import Verdict
 from edgeskin.benchmarks.measurements import Measurements
 from edgeskin.contract.declaration import wrong_fields
@@ -26,7 +27,8 @@ class Report(Frozen):
 
     name, version: of the network, from its model card. precision: the one used. artifact: file name within the bundle.
     profile, gate: their names. cautions: what a reader must know beside the figures, on top of those of the data set.
-    next_commands: what to do next, as (word, command line), such as ("Predict", "edgeskin predict …").
+    next_commands: what to do next, as (word, command line), such as ("Predict", "edgeskin predict …"). attestations: of
+    other machines, where it was judged again since; none in a bundle's own report.json.
     """
 
     format: Literal[1] = 1
@@ -45,6 +47,7 @@ class Report(Frozen):
     verdict: Verdict
     cautions: tuple[str, ...] = ()
     next_commands: tuple[tuple[str, str], ...] = ()
+    attestations: tuple[Attestation, ...] = ()
 
     @staticmethod
     def read(path: Path) -> "Report":
@@ -68,18 +71,28 @@ class Report(Frozen):
     @property
     def verification(self) -> str:
         """How it is known what the artifact computes, in one line."""
-        measured = self.measurements
-        if measured.equivalent is None:
+        made = self.measurements
+        if made.equivalent is None:
             return "Not verified: the artifact was compared with nothing."
-        if not measured.equivalent:
-            return "Not verified: the artifact computes something else than the network it was built from."
-        if measured.verified == "graph":
+        by_bytes = made.verified == "graph"
+        cpu = made.device.cpu if made.device else "a machine that is not named"
+        later = [one for one in self.attestations if one.uncounted is None]
+        ran = [
+            ("edgeskin's executor" if by_bytes else cpu, made),
+            *((one.machine, made.overlaid(one.measurements)) for one in later),
+        ]
+        wrong = [machine for machine, figures in ran if not figures.equivalent]
+        if wrong:
+            what = "the artifact computes something else than the network it was built from"
+            return f"Not verified: {what}, on {'; '.join(wrong)}."
+        if by_bytes and not later:
             return (
                 "Graph-verified: the saved bytes, parsed back and run by edgeskin's executor. No device has run it: "
                 "latency, memory, placement and numerics on a device are not measured."
             )
-        return f"Device-verified on {measured.device.cpu if measured.device else 'a device that is not named'}."
+        devices = "; ".join(machine for machine, _ in (ran[1:] if by_bytes else ran))
+        return f"{'Graph-verified where it was made, d' if by_bytes else 'D'}evice-verified on {devices}."
 
-    def with_verdict(self, verdict: Verdict, gate: str) -> "Report":
-        """The same measurements judged again."""
-        return self.model_copy(update={"verdict": verdict, "gate": gate})
+    def with_verdict(self, verdict: Verdict, gate: str, attestations: tuple[Attestation, ...] = ()) -> "Report":
+        """The same measurements under another verdict, which rests on these attestations too."""
+        return self.model_copy(update={"verdict": verdict, "gate": gate, "attestations": attestations})

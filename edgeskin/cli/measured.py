@@ -1,0 +1,34 @@
+"""What one machine measured, as lines for people."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeskin.benchmarks.measurements import Measurements
+
+
+def lines(figures: "Measurements") -> Iterator[str]:
+    """The machine, times, memory and size; why something was not measured."""
+    facts = figures.device
+    if facts is not None:
+        yield f"{facts.cpu}, {facts.cores} cores, {' '.join(facts.flags)}"
+    for figure in figures.latency:
+        yield (
+            f"{figure.name}: p50 {figure.p50_ms:.2f} ms, p90 {figure.p90_ms:.2f}, p99 {figure.p99_ms:.2f} "
+            f"({figure.samples} samples, threads: {figure.threads}, {figure.mode})"
+        )
+    if figures.memory is not None and figures.memory.peak_mib is not None:
+        yield f"peak memory: {figures.memory.peak_mib:.0f} MiB"
+    if figures.size_mib is not None:
+        yield f"size: {figures.size_mib:.2f} MiB"
+    for section, reason in figures.not_measured.items():
+        yield f"not measured, {section}: {reason}"
+
+
+def warnings(figures: "Measurements") -> Iterator[str]:
+    """What to know before the times are trusted."""
+    from edgeskin.benchmarks import latency
+
+    for sentence in map(latency.warning, figures.latency):
+        if sentence is not None:
+            yield f"warning: {sentence}"
