@@ -27,6 +27,15 @@ EXTRA_OF = {
 }
 """The extra of pyproject.toml that brings each optional module."""
 
+_NOISY = {
+    # GPU kernels for other machines do not load here; nothing of ours uses them.
+    "torchao": ("torchao", "torch.utils._pytree"),
+    # Models cannot be run on any system but macOS, and newer versions of what it can convert from are untested; nothing
+    # of ours asks for either. Where torch is installed, it imports that.
+    "coremltools": ("coremltools", "torchao", "torch.utils._pytree"),
+}
+"""What each module's import announces by logging, to nobody's use."""
+
 
 def available(module: str) -> bool:
     """Whether `module` can be imported here, found without importing it."""
@@ -47,9 +56,8 @@ def demand(*modules: str) -> None:
     sentence = missing(*modules)
     if sentence is not None:
         raise MissingDependencyError(sentence)
-    if "torchao" in modules:
-        # It announces at import that GPU kernels for other machines do not load here; nothing of ours uses them.
-        for noisy in ("torchao", "torch.utils._pytree"):
+    for module in modules:
+        for noisy in _NOISY.get(module.partition(".")[0], ()):
             logging.getLogger(noisy).setLevel(logging.ERROR)
 
 

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import cast, get_args
+from typing import TypeAlias, cast, get_args
 
 from edgeskin.errors import TargetError
 from edgeskin.targets.base import Precision, Target
@@ -11,27 +11,42 @@ from edgeskin.targets.base import Precision, Target
 TARGETS: Mapping[str, str] = {
     "onnx": "edgeskin.targets.onnx:OnnxTarget",
     "tflite": "edgeskin.targets.tflite:TfliteTarget",
+    "coreml": "edgeskin.targets.coreml:CoremlTarget",
 }
 """The word on the command line -> the class that carries it out, imported at use."""
 
 
-def get(name: str, *, raw_outputs: bool = False) -> Target:
+Choice: TypeAlias = bool | str | None
+"""What is asked of a target by name; None and False ask for nothing."""
+_ASKED: Mapping[str, str] = {"raw_outputs": "raw outputs", "compute": "choice of what it computes in"}
+"""The choices that only some targets have, in words."""
+
+
+def get(name: str, **asked: Choice) -> Target:
     """The target of that name.
 
-    raw_outputs: as one whose artifacts end at integer logits. Raises: TargetError that lists the known targets and the
-    nearest one; for raw outputs of a target that has none.
+    asked: `raw_outputs`, for artifacts that end at integer logits; `compute`, the float between an int8 artifact's
+    operators. Raises: TargetError that lists the known targets and the nearest one; for a choice that it has not, or
+    not so.
     """
     if name not in TARGETS:
         near = get_close_matches(name, TARGETS, n=1, cutoff=0.5)
         tip = f" Did you mean {near[0]}?" if near else ""
         raise TargetError(f"{name}: no such target. Known: {', '.join(TARGETS)}.{tip}")
+    found = _class_of(name)
+    chosen = {word: value for word, value in asked.items() if value}
+    for word in chosen:
+        if not hasattr(found, word):
+            others = " or ".join(each for each in TARGETS if hasattr(_class_of(each), word))
+            flag = word.replace("_", "-")
+            raise TargetError(f"{name} has no {_ASKED[word]}. Leave out --{flag}, or give --target {others}")
+    return cast("Target", found(**chosen))
+
+
+def _class_of(name: str) -> type:
     module, _, class_name = TARGETS[name].partition(":")
-    found = getattr(importlib.import_module(module), class_name)
-    if not raw_outputs:
-        return cast("Target", found())
-    if not hasattr(found, "raw_outputs"):
-        raise TargetError(f"{name} has no raw outputs. Leave out --raw-outputs, or give --target tflite")
-    return cast("Target", found(raw_outputs=True))
+    found: type = getattr(importlib.import_module(module), class_name)
+    return found
 
 
 def precision_of(target: Target, word: str) -> Precision:

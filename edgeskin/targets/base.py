@@ -39,7 +39,8 @@ class Artifact:
 class Placement:
     """Where the operators of an opened artifact really run.
 
-    convolutions: how many there are; integer_convolutions: how many run as integer kernels.
+    convolutions: how many there are; integer_convolutions: how many run as integer kernels, None where the engine does
+    not tell.
     float_operators: names of those left in float although the network quantizes them.
     provider: the engine's own name for where it runs.
     partitions: in how many parts a delegate took the network over, None where the engine has no delegates.
@@ -48,7 +49,7 @@ class Placement:
 
     provider: str
     convolutions: int
-    integer_convolutions: int
+    integer_convolutions: int | None
     float_operators: tuple[str, ...]
     partitions: int | None = None
     undelegated: tuple[str, ...] = ()

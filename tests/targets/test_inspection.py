@@ -441,7 +441,11 @@ def package(path: Path, model: bytes, blob: bytes = b"") -> Path:
 
 
 WEIGHTS = bytes(8 * 3 * 3 * 3)
-BLOB = bytes(64) + struct.pack("<IIQQ", 0xDEADBEEF, 4, len(WEIGHTS), 128).ljust(64, b"\0") + WEIGHTS
+BLOB = (
+    struct.pack("<II", 1, 2).ljust(64, b"\0")
+    + struct.pack("<IIQQ", 0xDEADBEEF, 4, len(WEIGHTS), 128).ljust(64, b"\0")
+    + WEIGHTS
+)
 
 
 def program() -> bytes:
@@ -508,7 +512,7 @@ def test_a_core_ml_package_that_is_cut_off_is_refused_by_name(tmp_path: Path) ->
         with pytest.raises(GraphError, match="copy or export the package again"):
             inspect(package(tmp_path / f"{length}.mlpackage", model[:length], BLOB))
     for length in (0, 64, 80, len(BLOB) - 1):
-        with pytest.raises(GraphError, match=r"weight\.bin: .*truncated; copy or export the package again"):
+        with pytest.raises(GraphError, match=r"weight\.bin: .* at offset 64.*; copy or export the package again"):
             inspect(package(tmp_path / f"blob{length}.mlpackage", model, BLOB[:length]))
 
 

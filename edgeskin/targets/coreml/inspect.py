@@ -1,7 +1,5 @@
 """A `.mlpackage` for `edgeskin inspect`: its specification, and of its weights the sizes alone."""
 
-import json
-import logging
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +8,8 @@ from typing import Any
 
 from edgeskin.errors import GraphError
 from edgeskin.optional import require
+from edgeskin.targets.coreml import package
+from edgeskin.targets.coreml.package import AGAIN
 from edgeskin.targets.inspection import (
     UNLISTED,
     UNRULED,
@@ -46,42 +46,12 @@ INTEGER_WEIGHTS: Mapping[str, str] = {
 
 _PARAMETERS = frozenset({"int32", "int64", "bool", "string"})
 """Types of what sets an operator up (strides, axes); as they weigh next to nothing, they count as no weights."""
-_BLOB = struct.Struct("<IIQQ")
-"""How a blob of weights begins: a mark, its type, its bytes, where they begin."""
-_BLOB_MARK = 0xDEADBEEF
 
 
 def read(path: Path) -> Reading:
     """Raises: GraphError for a package that is incomplete or damaged; MissingDependencyError."""
-    # coremltools warns on every system but macOS that it cannot run models, which nothing here asks of it.
-    logging.getLogger("coremltools").setLevel(logging.ERROR)
-    schema, message = require("coremltools.proto.Model_pb2"), require("google.protobuf.message")
-    place = _specification(path)
-    try:
-        model = schema.Model.FromString(place.read_bytes())
-    except OSError as error:
-        raise GraphError(f"{place}: cannot be read: {error.strerror or error}") from error
-    except message.DecodeError as error:
-        raise GraphError(f"{place}: no Core ML model, or truncated; copy or export the package again") from error
-    if model.WhichOneof("Type") is None:
-        raise GraphError(f"{place}: no Core ML model, or empty; copy or export the package again")
-    return _Reader(model, path, place).reading()
-
-
-def _specification(path: Path) -> Path:
-    """Where the package says that its model lies."""
-    manifest = path / "Manifest.json"
-    try:
-        value = json.loads(manifest.read_bytes())
-        entry = value["itemInfoEntries"][value["rootModelIdentifier"]]
-        place = path / "Data" / str(entry["path"])
-    except OSError as error:
-        raise GraphError(f"{manifest}: cannot be read: {error.strerror}; copy or export the package again") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise GraphError(f"{manifest}: does not name the model; copy or export the package again") from error
-    if not place.is_file():
-        raise GraphError(f"{place}: no such file; copy or export the package again")
-    return place
+    place = package.specification(path)
+    return _Reader(package.model(place), path, place).reading()
 
 
 class _Reader:
@@ -142,14 +112,14 @@ class _Reader:
         if name not in functions:
             name = next(iter(sorted(functions)), "")
         if not name:
-            raise GraphError(f"{self.place}: a program without functions; copy or export the package again")
+            raise GraphError(f"{self.place}: a program without functions; {AGAIN}")
         function = functions[name]
         if len(functions) > 1:
             others = ", ".join(sorted(set(functions) - {name}))
             self.notes.append(f"only the function {name} is listed, there are also {others}")
         blocks = function.block_specializations
         if function.opset not in blocks:
-            raise GraphError(f"{self.place}: no code for {function.opset}; copy or export the package again")
+            raise GraphError(f"{self.place}: no code for {function.opset}; {AGAIN}")
         block = blocks[function.opset]
         for given in function.inputs:
             self.values[given.name] = self._value(given)
@@ -202,24 +172,12 @@ class _Reader:
                     yield name, binding.value
 
     def _held(self, value: Any) -> int:
-        """The bytes of a value. Raises: GraphError where it lies in a file that is not there or ends too soon."""
+        """The bytes of a value. Raises: GraphError where no whole blob lies where it says."""
         where = value.WhichOneof("value")
         if where != "blobFileValue":
             kind = self._type(value.type)
             return 0 if kind in _PARAMETERS else stored_bytes(kind, self._shape(value.type))
-        place = self.place.parent / value.blobFileValue.fileName.removeprefix("@model_path/")
-        try:
-            with place.open("rb") as file:
-                file.seek(value.blobFileValue.offset)
-                mark, _, size, start = _BLOB.unpack(file.read(_BLOB.size))
-                end = place.stat().st_size
-        except OSError as error:
-            raise GraphError(f"{place}: cannot be read: {error.strerror}; copy or export the package again") from error
-        except (struct.error, ValueError) as error:  # a file that is too short, a name that is none
-            raise GraphError(f"{place}: damaged or truncated; copy or export the package again") from error
-        if mark != _BLOB_MARK or start + size > end:
-            raise GraphError(f"{place}: damaged or truncated; copy or export the package again")
-        return int(size)
+        return package.blob(self.place, value.blobFileValue.fileName, value.blobFileValue.offset).size_bytes
 
     def _step(self, operation: Any) -> Step:
         kind = operation.type

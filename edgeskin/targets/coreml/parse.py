@@ -1,0 +1,155 @@
+"""Read a package as data, strictly: every value is where the specification says, of the type and size that it says.
+
+Nothing of it is believed before it was checked, as a package may be truncated, damaged or made by anybody.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeskin.errors import GraphError
+from edgeskin.graph.ir import Array
+from edgeskin.optional import require
+from edgeskin.targets.coreml import package
+from edgeskin.targets.coreml.package import AGAIN
+from edgeskin.targets.coreml.program import Constant, Integers, Operation, Program, Value
+
+OPSET = "CoreML7"
+"""The operator set whose operators are understood: that of iOS 17."""
+AFFINE = "constexpr_affine_dequantize"
+"""The operator behind integers that stand for floats."""
+_KINDS = {
+    "BOOL": "bool", "STRING": "str", "FLOAT16": "float16", "FLOAT32": "float32", "INT8": "int8", "UINT8": "uint8",
+    "INT16": "int16", "UINT16": "uint16", "INT32": "int32", "UINT32": "uint32", "INT64": "int64",
+}  # fmt: skip
+_LARGEST = 1 << 31
+"""More numbers than any network here has in one tensor; a damaged file may ask for any."""
+
+
+def parse(folder: Path) -> Program:
+    """A package's program.
+
+    Raises: GraphError that names the file, and for weights the offset, where something is not as it must be;
+    MissingDependencyError.
+    """
+    place = package.specification(folder)
+    model = package.model(place)
+    if model.WhichOneof("Type") != "mlProgram":
+        raise GraphError(f"{place}: is a {model.WhichOneof('Type')}, not an ML program; `edgeskin inspect` shows it")
+    try:
+        return _Parser(place, model).program()
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, UnicodeDecodeError, ValueError) as error:
+        raise GraphError(f"{place}: says what no ML program says ({error}); {AGAIN}") from error
+
+
+class _Parser:
+    """One walk over one model. What its protobuf classes hand out has no types, hence `Any`."""
+
+    def __init__(self, place: Path, model: Any) -> None:
+        self.place = place
+        self.model = model
+        self.types = require("coremltools.proto.MIL_pb2").DataType
+        self.constants: dict[str, Constant] = {}
+        self.integers: dict[str, Integers] = {}
+
+    def program(self) -> Program:
+        function = self._function()
+        if function.opset != OPSET:
+            raise GraphError(
+                f"{self.place}: its operators are those of {function.opset or 'no operator set'}, this edgeskin reads "
+                f"those of {OPSET}; `edgeskin inspect` shows what is in it"
+            )
+        if OPSET not in function.block_specializations:
+            raise GraphError(f"{self.place}: holds no code for {OPSET}; {AGAIN}")
+        block = function.block_specializations[OPSET]
+        inputs = {given.name: self._value(given) for given in function.inputs}
+        operations = tuple(self._operations(block.operations))
+        notes = dict(self.model.description.metadata.userDefined)
+        return Program(inputs, tuple(block.outputs), operations, self.constants, self.integers, notes)
+
+    def _function(self) -> Any:
+        functions = self.model.mlProgram.functions
+        if list(functions) != ["main"]:
+            names = ", ".join(sorted(functions)) or "none"
+            raise GraphError(f"{self.place}: its functions are {names}, not main; {AGAIN}")
+        return functions["main"]
+
+    def _operations(self, operations: Any) -> Iterator[Operation]:
+        for operation in operations:
+            if len(operation.outputs) != 1 or operation.blocks:
+                raise GraphError(f"{self.place}: {operation.type} is no operator that edgeskin reads; {AGAIN}")
+            output = self._value(operation.outputs[0])
+            if operation.type == "const":
+                self.constants[output.name] = self._constant(operation.attributes["val"])
+            elif operation.type == AFFINE:
+                self.integers[output.name] = self._integers(operation, output)
+            else:
+                inputs = {
+                    word: tuple(self._argument(output.name, word, binding) for binding in argument.arguments)
+                    for word, argument in operation.inputs.items()
+                }
+                yield Operation(operation.type, inputs, output)
+
+    def _argument(self, owner: str, word: str, binding: Any) -> str:
+        """The name of what an operator reads; a constant that stands at its place gets a name."""
+        if binding.WhichOneof("binding") == "name":
+            return str(binding.name)
+        name = f"{owner}({word})"
+        self.constants[name] = self._constant(binding.value)
+        return name
+
+    # --- constants ---
+
+    def _integers(self, operation: Any, output: Value) -> Integers:
+        parts = {word: self._constant(value) for word, value in operation.attributes.items() if word != "name"}
+        data, scale, zero = (_numbers(parts[word]) for word in ("quantized_data", "scale", "zero_point"))
+        axis = int(_numbers(parts["axis"]))
+        many = scale.ndim == 1 and scale.shape != (data.shape[axis],)
+        if data.shape != output.shape or str(scale.dtype) != output.kind or scale.ndim > 1 or many:
+            raise GraphError(f"{self.place}: {output.name}: its integers and scales do not make its floats; {AGAIN}")
+        return Integers(data, output.kind, scale.astype(np.float32), axis, zero)
+
+    def _constant(self, value: Any) -> Constant:
+        described = value.type
+        if described.WhichOneof("type") != "tensorType":
+            raise GraphError(f"{self.place}: a constant is a {described.WhichOneof('type')}, not a tensor; {AGAIN}")
+        kind, shape = self._kind(described), self._shape(described)
+        if value.WhichOneof("value") == "blobFileValue":
+            stored = value.blobFileValue
+            return package.blob(self.place, stored.fileName, stored.offset).numbers(kind, shape)
+        return self._immediate(value.immediateValue.tensor, kind, shape)
+
+    def _immediate(self, tensor: Any, kind: str, shape: tuple[int, ...]) -> Constant:
+        held = tensor.WhichOneof("value")
+        if held == "strings":
+            (word,) = tensor.strings.values
+            return str(word)
+        if held == "bytes":
+            numbers = np.frombuffer(tensor.bytes.values, kind)
+        else:
+            numbers = np.asarray(getattr(tensor, held).values, kind)
+        return numbers.reshape(shape)
+
+    # --- types ---
+
+    def _value(self, named: Any) -> Value:
+        return Value(str(named.name), self._kind(named.type), self._shape(named.type))
+
+    def _kind(self, described: Any) -> str:
+        return _KINDS[self.types.Name(described.tensorType.dataType)]
+
+    def _shape(self, described: Any) -> tuple[int, ...]:
+        sizes = tuple(int(each.constant.size) for each in described.tensorType.dimensions)
+        if any(each.WhichOneof("dimension") != "constant" for each in described.tensorType.dimensions):
+            raise GraphError(f"{self.place}: a tensor has no fixed shape, and no network of ours is without; {AGAIN}")
+        if np.prod(sizes, dtype=np.float64) > _LARGEST:
+            raise GraphError(f"{self.place}: a tensor has the shape {list(sizes)}; {AGAIN}")
+        return sizes
+
+
+def _numbers(constant: Constant) -> Array:
+    if not isinstance(constant, np.ndarray):
+        raise TypeError("a word stands where numbers belong")
+    return constant

@@ -1,0 +1,79 @@
+"""Run a package of ours in Core ML, as an app does: a picture in, arrays out."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from edgeskin.errors import TargetError
+from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, Placement, UInt8
+from edgeskin.targets.coreml import engine
+from edgeskin.targets.coreml.program import Program
+
+CONVOLUTIONS = ("conv", "conv_transpose")
+
+
+class CoremlSession:
+    """A package in Core ML, for one processor; how many threads it takes is its own affair.
+
+    program: what is in the package. Raises: TargetError where Core ML does not run here, or refuses it.
+    """
+
+    def __init__(self, path: Path, program: Program, processor: str) -> None:
+        sentence = engine.why_not()
+        if sentence is not None:
+            raise TargetError(f"{path}: cannot be run here. {sentence}")
+        self._path = path
+        self._processor = processor
+        self._model = engine.load(path, processor)
+        self._convolutions = [each.output.name for each in program.operations if each.kind in CONVOLUTIONS]
+        self._shapes = {each.output.name: each.output.shape for each in program.operations}
+        self._outputs = program.outputs
+        metadata = program.inputs.get(METADATA)
+        width = None if metadata is None else metadata.shape[-1]
+        self._inputs = Inputs(str(path), program.inputs[IMAGE].shape[1:], width)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether something else than Core ML answers."""
+        return self._model.simulated
+
+    @property
+    def metadata_width(self) -> int | None:
+        """M of the input `metadata`, read from the package; None where the network takes the image alone."""
+        return self._inputs.metadata_width
+
+    def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
+        """Shapes: image uint8 [N, 3, S, S], metadata float32 [N, M] exactly where the network takes it -> a mask output
+        [N, 1, S, S], any other [N, labels]; probabilities.
+
+        The package takes one image at a time; so does this. Raises: TargetError as `Session` says.
+        """
+        self._inputs.demand(image, metadata)
+        rows = [self._one(picture, None if metadata is None else metadata[row]) for row, picture in enumerate(image)]
+        return {
+            name: np.concatenate([np.zeros((0, *self._shapes[name][1:]), np.float32), *(row[name] for row in rows)])
+            for name in self._outputs
+        }
+
+    def _one(self, picture: UInt8, metadata: Float32 | None) -> dict[str, Float32]:
+        features: dict[str, object] = {IMAGE: Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))}
+        if metadata is not None:
+            features[METADATA] = metadata[None]
+        found = self._model.predict(features)
+        absent = [name for name in self._outputs if name not in found]
+        if absent:
+            raise TargetError(f"{self._path}: Core ML gave no {', '.join(absent)}. Export the package again")
+        return {name: np.asarray(found[name], np.float32).reshape(self._shapes[name]) for name in self._outputs}
+
+    def placement(self) -> Placement:
+        """Where Core ML plans to run each operator. Whether it multiplies integers there, it does not tell."""
+        placed = self._model.placed()
+        if placed is None:
+            provider = f"Core ML, {self._processor}; this system does not tell where operators run"
+        else:
+            counts = Counter(placed.values()).most_common()
+            provider = f"Core ML, {self._processor}: " + ", ".join(f"{count} on the {name}" for name, count in counts)
+        return Placement(provider, len(self._convolutions), None, ())

@@ -1,0 +1,138 @@
+"""Every operator through a saved package: it reads back as it was, and torch computes of it what the executor computes.
+
+Judges: torch, by MIL's documentation of each operator (mil_in_torch), on the package alone; onnxruntime and the
+executor on the network. Each node is judged on onnxruntime's integers, so that no rounding before it hides it.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import operator_suite
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from operator_suite import Drawn, computed, demand_same, small_graphs
+
+from edgeskin.graph import execute
+from edgeskin.graph.ir import Network, Sigmoid
+from edgeskin.graph.rewrite import halve, weights_only
+from edgeskin.targets.coreml import package
+from edgeskin.targets.coreml.convert import convert
+from edgeskin.targets.coreml.lift import lift
+from edgeskin.targets.coreml.lower import lower
+from edgeskin.targets.coreml.note import Compute, Note
+from edgeskin.targets.coreml.parse import parse
+
+pytest.importorskip("coremltools")
+pytest.importorskip("torch")
+from coremltools.converters import _converters_entry
+from mil_in_torch import Package
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sweep_less() -> Iterator[None]:
+    """Every conversion sweeps all of memory, which takes three quarters of its time where torch is loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_converters_entry.gc, "collect", lambda *_: 0)
+        yield
+
+
+def written(network: Network, folder: Path, compute: Compute = "float32") -> tuple[Path, Note]:
+    """A package of a network without a model card."""
+    lowered = lower(network, half=compute == "float16")
+    specification, weights = convert(lowered.program, network)
+    path = folder / "model.mlpackage"
+    package.write(path, specification.SerializeToString(deterministic=True), weights)
+    return path, Note("", "int8", compute, lowered.nodes, lowered.tensors)
+
+
+def demand_a_faithful_package(drawn: Drawn) -> None:
+    network = drawn.network
+    with tempfile.TemporaryDirectory() as folder:
+        path, note = written(network, Path(folder))
+        assert lift(parse(path), note) == network
+        found = [Package(path).run({"image": picture[None]}) for picture in drawn.feeds["image"]]
+    identifiers = {note.tensor(name): name for name in found[0]}
+    values = dict(drawn.feeds)
+    for node in network.nodes:
+        # On torch's own values: where they differ from the executor's at all, it is in one node, by a tie.
+        result = np.concatenate([each[identifiers[node.output]] for each in found])
+        demand_same(network, node, values, execute.apply(network, node, values), result)
+        values[node.output] = result
+
+
+@pytest.mark.parametrize("quantized", [True, False], ids=["int8", "float"])
+@pytest.mark.parametrize("kind", operator_suite.KINDS)
+def test_an_operator_alone(kind: str, quantized: bool) -> None:
+    @settings(max_examples=12, deadline=None)
+    @given(operator_suite.alone(kind, quantized=quantized))
+    def judge(drawn: Drawn) -> None:
+        demand_a_faithful_package(drawn)
+
+    judge()
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_a_small_graph(data: st.DataObject) -> None:
+    demand_a_faithful_package(data.draw(small_graphs(quantized=data.draw(st.booleans()))))
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_a_small_graph_in_float16(data: st.DataObject) -> None:
+    """Read back it has its floats rounded; torch, rounding once an operator, is near the executor doing so."""
+    drawn = data.draw(small_graphs(quantized=data.draw(st.booleans())))
+    network = drawn.network
+    with tempfile.TemporaryDirectory() as folder:
+        path, note = written(network, Path(folder), "float16")
+        assert lift(parse(path), note) == halve(network)
+        found = [Package(path).run({"image": picture[None]})["out"] for picture in drawn.feeds["image"]]
+    ours = execute.outputs(halve(network), drawn.feeds, half=True)["out"]
+    exact = execute.outputs(network, drawn.feeds)["out"]
+    step = np.abs(exact).max() / 16  # a few integers of the last scale, where one rounding upstream tips another
+    assert np.abs(np.concatenate(found) - ours).max() <= step
+    assert np.abs(np.concatenate(found) - ours).mean() <= step / 4
+
+
+@settings(max_examples=8, deadline=None)
+@given(operator_suite.alone("conv", quantized=True))
+def test_weights_alone_stay_integers(drawn: Drawn) -> None:
+    *nodes, end = drawn.network.nodes
+    network = weights_only(replace(drawn.network, nodes=(*nodes, replace(end, operator=Sigmoid()))))
+    with tempfile.TemporaryDirectory() as folder:
+        path, note = written(network, Path(folder))
+        assert lift(parse(path), note) == network
+        assert set(parse(path).integers) == {
+            name for name, tensor in network.tensors.items() if tensor.quantization is not None
+        }
+        found = [Package(path).run({"image": picture[None]})["out"] for picture in drawn.feeds["image"]]
+    np.testing.assert_allclose(
+        np.concatenate(found), execute.outputs(network, drawn.feeds)["out"], atol=2e-5, rtol=1e-5
+    )
+
+
+def test_a_scale_that_is_off_by_a_thousandth_would_be_seen() -> None:
+    """The comparison is no formality."""
+
+    @settings(max_examples=5, deadline=None, database=None, phases=[Phase.generate])
+    @given(operator_suite.alone("conv", quantized=True))
+    def judge(drawn: Drawn) -> None:
+        network = drawn.network
+        result = network.result(network.nodes[1])
+        assert result.quantization is not None
+        scale = result.quantization.scale * np.float32(1.001)
+        wrong = replace(result, quantization=replace(result.quantization, scale=scale))
+        other = replace(network, tensors={**network.tensors, result.name: wrong})
+        with tempfile.TemporaryDirectory() as folder:
+            path, _ = written(other, Path(folder))
+            found = Package(path).run({"image": drawn.feeds["image"][:1]})
+        feeds = {"image": drawn.feeds["image"][:1]}
+        values = computed(network, feeds)
+        demand_same(network, network.nodes[1], values, found[result.name], values[result.name])
+
+    with pytest.raises(AssertionError):
+        judge()
