@@ -1,7 +1,7 @@
 """`edgeskin export`: build a bundle for a target, measure it, judge it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,13 +9,15 @@ from edgeskin.cli import terminal
 
 
 def export(
-    target: Annotated[str, typer.Option(help="onnx, tflite, or all: every target that can be built here.")],
+    target: Annotated[str, typer.Option(help="onnx, tflite, coreml, or all: every target that can be built here.")],
     *,
     source: Annotated[
         Path | None,
         typer.Option("--from", metavar="PATH", help="A run or a Graph folder; otherwise the release that comes along."),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="int8, fp16 or fp32; otherwise the profile's.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="int8, fp16, fp32, or w8a16 (int8 weights alone); otherwise the profile's.")
+    ] = None,
     profile: Annotated[str | None, typer.Option(help="A profile file, or the name of a shipped one.")] = None,
     gate: Annotated[
         str | None, typer.Option(help="A gate file, or the name of a shipped one; otherwise the profile's.")
@@ -33,11 +35,18 @@ def export(
             help="tflite, int8: end at the heads' int8 logits, for an app to compute the rest.",
         ),
     ] = None,
+    compute: Annotated[
+        Literal["float16", "float32"] | None,
+        typer.Option(
+            help="coreml, int8: the float between integers. float16 (the default) runs on every processor; float32 on "
+            "the CPU alone, with the very integers of int8.onnx.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The bundle; otherwise bundles/NAME-TARGET-PRECISION[-raw]. With --target all, a folder of bundles. "
+            help="The bundle; otherwise bundles/NAME-TARGET-PRECISION. With --target all, a folder of bundles. "
             "Nothing but a bundle is ever replaced.",
         ),
     ] = None,
@@ -57,14 +66,14 @@ def export(
 
     say = terminal.words(quiet)
     chosen = [
-        one.altered(precision=precision, gate=gate, split=split, raw_outputs=raw_outputs)
+        one.altered(precision=precision, gate=gate, split=split, raw_outputs=raw_outputs, compute=compute)
         for one in profiles_for(target, profile)
     ]
     labelled = data_folder(data) if data else None
     graph = journey.find_graph(source, say)
     codes = set[int]()
     for one in chosen:
-        name = f"{graph.card.name}-{one.target}-{one.precision}{'-raw' if one.raw_outputs else ''}"
+        name = f"{graph.card.name}-{one.target}-{one.precision}{one.suffix}"
         place = Path("bundles") / name if out is None else out / name if target == ALL else out
         with terminal.progress(quiet) as progress:
             done = journey.export(graph, one, place, data=labelled, say=say, progress=progress)

@@ -102,7 +102,7 @@ def export(
     or has no such precision; DataError, GraphError, RecipeError. What stood at `out` is untouched then.
     """
     bundle.refuse_to_replace(out)
-    target = targets.get(profile.target, raw_outputs=profile.raw_outputs)
+    target = targets.get(profile.target, **profile.choices)
     precision = targets.precision_of(target, profile.precision)
     sentence = target.missing()
     if sentence is not None:
@@ -202,7 +202,7 @@ def _report(
             *notes,
             *_placed(measured),
             *_executed(measured),
-            *_raw(profile),
+            *_chosen(profile),
             *_passes(graph.card),
             graph.card.intended_use,
             *graph.card.provenance.notes,
@@ -235,9 +235,11 @@ def _executed(measured: Measurements) -> Iterator[str]:
         yield "Accuracy is that of the artifact's saved bytes in edgeskin's executor; no device computed it."
 
 
-def _raw(profile: Profile) -> Iterator[str]:
+def _chosen(profile: Profile) -> Iterator[str]:
     if profile.raw_outputs:
         yield "The outputs are int8 logits: the app computes sigmoid or softmax of scale × value."
+    if profile.compute == "float32":
+        yield "It computes in float32 between its integers, which the CPU alone does: no GPU and no neural engine."
 
 
 def _passes(card: ModelCard) -> Iterator[str]:

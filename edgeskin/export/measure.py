@@ -151,7 +151,7 @@ _ONLY_DEVICES: tuple[Section, ...] = ("numerics", "latency", "memory", "placemen
 
 def _elsewhere(target: Target) -> str:
     """Where an artifact that nothing here runs can be measured."""
-    machine = getattr(target, "runs_on", f"a machine that runs {target.name}")
+    machine = target.runs_on
     return f"nothing on this machine runs {target.name}. On {machine}: edgeskin attest BUNDLE"
 
 

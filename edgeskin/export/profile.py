@@ -10,7 +10,8 @@ from edgeskin.benchmarks.gate import Section
 from edgeskin.contract import declaration
 from edgeskin.contract.model import Frozen, Name
 from edgeskin.errors import EdgeskinError, TargetError
-from edgeskin.targets.base import Precision
+from edgeskin.targets import Choice
+from edgeskin.targets.base import Compute, Precision
 
 
 class Profile(Frozen):
@@ -20,7 +21,8 @@ class Profile(Frozen):
     split: what accuracy is judged on, never test: that is for `edgeskin evaluate`, once a release.
     may_be_pending: sections that only the device can measure; unmeasured they are pending, not failed.
     accept_inherited: whether accuracy may rest on the Graph's evidence where no data is given.
-    raw_outputs: whether the artifact ends at its heads' integer logits, for an app to compute the rest.
+    raw_outputs: whether the artifact ends at its heads' integer logits, for an app to compute the rest. compute: the
+    float between the operators of an int8 artifact, where its target has the choice; None is the target's own.
     """
 
     name: Name
@@ -33,6 +35,17 @@ class Profile(Frozen):
     may_be_pending: frozenset[Section] = frozenset()
     accept_inherited: bool = False
     raw_outputs: bool = False
+    compute: Compute | None = None
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """What it asks of its target, for `targets.get`."""
+        return {"raw_outputs": self.raw_outputs, "compute": self.compute}
+
+    @property
+    def suffix(self) -> str:
+        """What the name of its bundle ends with, beside the precision."""
+        return "-raw" * self.raw_outputs + (f"-{self.compute}" if self.compute else "")
 
     @staticmethod
     def read(path: Path) -> "Profile":
@@ -64,19 +77,23 @@ class Profile(Frozen):
         gate: str | None = None,
         split: str | None = None,
         raw_outputs: bool | None = None,
+        compute: Compute | None = None,
     ) -> "Profile":
         """The same device with other choices; None leaves the profile's own.
 
-        Raises: TargetError for a precision that the target does not build, for raw outputs of one that has none.
+        Raises: TargetError for a precision that the target does not build, for a choice that it has not.
         """
         word = precision or self.precision
         raw = self.raw_outputs if raw_outputs is None else raw_outputs
         if raw and word != "int8":
             raise TargetError(f"raw outputs are int8, and {word} was asked for. Give --no-raw-outputs, or int8")
-        return self.model_copy(
+        chosen = self.model_copy(update={"raw_outputs": raw, "compute": compute or self.compute})
+        target = targets.get(self.target, **chosen.choices)
+        if chosen.compute is not None and word != "int8":
+            raise TargetError(f"{word} has a float of its own; only int8 can be computed in {chosen.compute}")
+        return chosen.model_copy(
             update={
-                "precision": targets.precision_of(targets.get(self.target, raw_outputs=raw), word),
-                "raw_outputs": raw,
+                "precision": targets.precision_of(target, word),
                 "gate": gate or self.gate,
                 "split": split or self.split,
             }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 
 Precision: TypeAlias = bundle.Precision
+Compute: TypeAlias = Literal["float16", "float32"]
+"""The float in which what is not integers is computed."""
 CPU = "cpu"
 """The processor that every machine has."""
 IMAGE, METADATA = "image", "metadata"
@@ -130,8 +132,17 @@ class Target(Protocol):
         """What it can build; another precision is refused, never replaced."""
         ...
 
+    @property
+    def runs_on(self) -> str:
+        """A machine that runs its artifacts, in words: what to look for where nothing here does."""
+        ...
+
     def missing(self) -> str | None:
         """One sentence why it cannot build here, or None."""
+        ...
+
+    def computes(self, precision: Precision) -> Compute:
+        """The float between the operators of an artifact of that precision."""
         ...
 
     def build(self, graph: Graph, precision: Precision, folder: Path) -> Artifact:

@@ -22,6 +22,7 @@ from edgeskin.targets.base import (
     IMAGE,
     METADATA,
     Artifact,
+    Compute,
     Float32,
     Inputs,
     Placement,
@@ -49,10 +50,15 @@ class OnnxTarget:
 
     name: str = "onnx"
     precisions: frozenset[Precision] = frozenset({"int8", "fp32"})
+    runs_on: str = "any machine with onnxruntime"
 
     def missing(self) -> str | None:
         """One sentence why it cannot build or run here, or None."""
         return optional.missing("onnx", "onnxruntime")
+
+    def computes(self, precision: Precision) -> Compute:  # noqa: ARG002  (whatever the precision)
+        """float32."""
+        return "float32"
 
     def build(self, graph: Graph, precision: Precision, folder: Path) -> Artifact:
         """Write `model.onnx` into `folder`: int8 as the uint8 twin, fp32 as it is, each with the model card inside.

@@ -90,6 +90,9 @@ class ElsewhereTarget:
     runs_on = "an elsewhere"
     precisions: frozenset[base.Precision] = frozenset({"int8", "w8a16", "fp32"})
 
+    def computes(self, precision: base.Precision) -> base.Compute:
+        return "float32"
+
     def missing(self) -> str | None:
         return None
 

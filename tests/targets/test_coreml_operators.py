@@ -19,11 +19,12 @@ from operator_suite import Drawn, computed, demand_same, small_graphs
 from edgeskin.graph import execute
 from edgeskin.graph.ir import Network, Sigmoid
 from edgeskin.graph.rewrite import halve, weights_only
+from edgeskin.targets.base import Compute
 from edgeskin.targets.coreml import package
 from edgeskin.targets.coreml.convert import convert
 from edgeskin.targets.coreml.lift import lift
 from edgeskin.targets.coreml.lower import lower
-from edgeskin.targets.coreml.note import Compute, Note
+from edgeskin.targets.coreml.note import Note
 from edgeskin.targets.coreml.parse import parse
 
 pytest.importorskip("coremltools")

@@ -13,13 +13,13 @@ from edgeskin.graph import conformity
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.rewrite import halve, weights_only
-from edgeskin.targets.base import Artifact, Precision, demand_precision, demand_processor
+from edgeskin.targets.base import Artifact, Compute, Precision, demand_precision, demand_processor
 from edgeskin.targets.coreml import engine, note, package
 from edgeskin.targets.coreml.convert import convert
 from edgeskin.targets.coreml.describe import describe, facts
 from edgeskin.targets.coreml.lift import lift
 from edgeskin.targets.coreml.lower import lower
-from edgeskin.targets.coreml.note import Compute, Note
+from edgeskin.targets.coreml.note import Note
 from edgeskin.targets.coreml.parse import parse
 from edgeskin.targets.coreml.program import Program
 from edgeskin.targets.coreml.session import CoremlSession
@@ -38,6 +38,7 @@ class CoremlTarget:
 
     name: str = "coreml"
     compute: Compute | None = None
+    runs_on: str = "a Mac"
 
     @property
     def precisions(self) -> frozenset[Precision]:
@@ -55,7 +56,7 @@ class CoremlTarget:
         the QAT contract.
         """
         network = self._network(graph, precision)
-        compute = self._compute(precision)
+        compute = self.computes(precision)
         lowered = lower(network, half=compute == "float16")
         written = Note(graph.sha256, precision, compute, lowered.nodes, lowered.tensors)
         specification, weights = convert(lowered.program, network)
@@ -70,7 +71,7 @@ class CoremlTarget:
         Raises: TargetError, ContractError as `build`.
         """
         network = self._network(graph, precision)
-        return halve(network) if self._compute(precision) == "float16" else network
+        return halve(network) if self.computes(precision) == "float16" else network
 
     def _network(self, graph: Graph, precision: Precision) -> Network:
         demand_precision(self, precision)
@@ -79,7 +80,8 @@ class CoremlTarget:
             return network if precision == "int8" else weights_only(network)
         return conformity.float_network(graph)
 
-    def _compute(self, precision: Precision) -> Compute:
+    def computes(self, precision: Precision) -> Compute:
+        """float16 for every processor, float32 for the CPU alone."""
         if precision == "int8":
             return self.compute or "float16"
         return "float32" if precision == "fp32" else "float16"

@@ -6,17 +6,15 @@ What the operators compute is read from them; only names are read from here.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 from edgeskin.errors import GraphError
-from edgeskin.targets.base import IMAGE, Precision
+from edgeskin.targets.base import IMAGE, Compute, Precision
 from edgeskin.targets.coreml.program import Program
 
 ENTRY = "edgeskin.note"
 """The key of the entry in the model's own metadata."""
 FORMAT = 1
-Compute: TypeAlias = Literal["float16", "float32"]
-"""What a program computes in between its operators."""
 
 
 @dataclass(frozen=True)

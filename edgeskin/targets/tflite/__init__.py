@@ -13,7 +13,7 @@ from edgeskin.graph import conformity
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.rewrite import halve_weights
-from edgeskin.targets.base import CPU, Artifact, Precision, demand_precision, demand_processor
+from edgeskin.targets.base import CPU, Artifact, Compute, Precision, demand_precision, demand_processor
 from edgeskin.targets.executed import ExecutedSession
 from edgeskin.targets.tflite import metadata, note, session
 from edgeskin.targets.tflite.fold import fold
@@ -35,6 +35,7 @@ class TfliteTarget:
 
     name: str = "tflite"
     raw_outputs: bool = False
+    runs_on: str = "any machine with LiteRT"
 
     @property
     def precisions(self) -> frozenset[Precision]:
@@ -44,6 +45,10 @@ class TfliteTarget:
     def missing(self) -> str | None:
         """One sentence why it cannot build or run here, or None."""
         return optional.missing("onnx", "tflite", "flatbuffers") or session.missing()
+
+    def computes(self, precision: Precision) -> Compute:  # noqa: ARG002  (whatever the precision)
+        """float32: of fp16 weights alone are float16."""
+        return "float32"
 
     def build(self, graph: Graph, precision: Precision, folder: Path) -> Artifact:
         """Write `model.tflite` into `folder`.
