@@ -9,24 +9,24 @@ from pathlib import Path
 from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, model_serializer
 
 from edgeskin import files
-from edgeskin.benchmarks.measurements import AccuracyReport, Confusion, Count, MetadataGiven, MetricFigure
+from edgeskin.benchmarks.measurements import AccuracyReport, Confusion, Count, Form, MetadataGiven, MetricFigure
 from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.frozen import Frozen, without_absent
 from edgeskin.errors import EdgeskinError, GraphError
-from edgeskin.targets.base import Precision
 
 
 class EvidenceEntry(Frozen):
     """One evaluation of one Graph on one split.
 
-    graph_sha256: `Graph.sha256`. metadata: what the network was given beside the image, None where it takes the image
-    alone. n: images of the split. data_list_sha256: hash of their sorted ids. tool_versions: by
-    name, those that could change a figure. date: UTC, ISO 8601.
+    graph_sha256: `Graph.sha256`. form: of the network in the columns `int8`, None for int8 itself. metadata: what the
+    network was given beside the image, None where it takes the image alone. n: images of the split. data_list_sha256:
+    hash of their sorted ids. tool_versions: by name, those that could change a figure. date: UTC, ISO 8601.
     """
 
     graph_sha256: str
     dataset: str
     split: str
+    form: Form | None = None
     metadata: MetadataGiven | None = None
     n: Count
     metrics: dict[str, MetricFigure]
@@ -38,7 +38,7 @@ class EvidenceEntry(Frozen):
 
     @model_serializer(mode="wrap")
     def _write(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
-        return without_absent(written(self), "metadata")  # entries of older networks keep their bytes
+        return without_absent(written(self), "metadata", "form")  # entries of older networks keep their bytes
 
     @staticmethod
     def of(report: AccuracyReport, graph_sha256: str, tool_versions: dict[str, str]) -> "EvidenceEntry":
@@ -51,23 +51,26 @@ class EvidenceEntry(Frozen):
             date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
 
-    def inherited(self, precision: Precision) -> AccuracyReport | None:
-        """The same figures as a report that says where they come from.
+    def inherited(self, form: Form) -> AccuracyReport:
+        """The same figures as a report that says where they come from, for an artifact of a form that it speaks of.
 
         An fp32 or fp16 artifact is equivalent to the float network, so it inherits the float figures and drops nothing.
-        Evidence is of float and int8; w8a16 is neither and inherits None.
         """
-        if precision == "w8a16":
-            return None
+        assert self.speaks_of(form)
         own = {"graph_sha256", "tool_versions", "date"}
         report = AccuracyReport(**self.model_dump(exclude=own), inherited_from=self.date)
-        if precision == "int8":
+        if form not in _FLOAT:
             return report
         metrics = {name: figure.of_float() for name, figure in self.metrics.items()}
         confusion = {name: one.model_copy(update={"int8": one.float}) for name, one in self.confusion.items()}
-        return report.model_copy(update={"metrics": metrics, "confusion": confusion})
+        return report.model_copy(update={"form": None, "metrics": metrics, "confusion": confusion})
+
+    def speaks_of(self, form: Form) -> bool:
+        """Whether its figures are those of a form: of its own, and of float, which every entry is measured beside."""
+        return form in _FLOAT or form == (self.form or "int8")
 
 
+_FLOAT: tuple[Form, ...] = ("fp32", "fp16")
 _ENTRIES = TypeAdapter(tuple[EvidenceEntry, ...])
 
 
@@ -88,13 +91,20 @@ def read(path: Path) -> tuple[EvidenceEntry, ...]:
 
 
 def find(
-    path: Path, graph_sha256: str, split: str, dataset: str | None = None, *, metadata: MetadataGiven | None = None
+    path: Path,
+    graph_sha256: str,
+    split: str,
+    dataset: str | None = None,
+    *,
+    metadata: MetadataGiven | None = None,
+    form: Form = "int8",
 ) -> EvidenceEntry | None:
-    """The newest entry of this very Graph on `split` (of `dataset`, if given) with such metadata, or None.
+    """The newest entry of this very Graph on `split` (of `dataset`, if given) with such metadata and form, or None.
 
     Raises: as `read`.
     """
-    fitting = [entry for entry in of(path, graph_sha256, dataset, metadata=metadata) if entry.split == split]
+    known = of(path, graph_sha256, dataset, metadata=metadata)
+    fitting = [entry for entry in known if entry.split == split and entry.speaks_of(form)]
     return fitting[-1] if fitting else None
 
 
@@ -113,15 +123,22 @@ def of(
 
 
 def refuse_second_test(
-    path: Path, graph_sha256: str, dataset: str, split: str, metadata: MetadataGiven | None = None
+    path: Path,
+    graph_sha256: str,
+    dataset: str,
+    split: str,
+    metadata: MetadataGiven | None = None,
+    form: Form | None = None,
 ) -> None:
     """Called before a split is looked at: a test split is for one look a release, whatever it shows.
 
     split: one, or several joined by `+`. metadata: a network that takes it is looked at with real metadata once, and
-    with all unknown once. Raises: EdgeskinError where test is among the splits and this Graph already met it so.
+    with all unknown once; each form of it once.
+
+    Raises: EdgeskinError where test is among the splits and this Graph already met it so.
     """
-    key = (graph_sha256, dataset, metadata)
-    looks = [entry for entry in read(path) if (entry.graph_sha256, entry.dataset, entry.metadata) == key]
+    key = (graph_sha256, dataset, metadata, form)
+    looks = [entry for entry in read(path) if (entry.graph_sha256, entry.dataset, entry.metadata, entry.form) == key]
     earlier = next((entry for entry in looks if touches_test(entry.split)), None)
     if earlier is not None and touches_test(split):
         raise EdgeskinError(
@@ -141,5 +158,5 @@ def append(path: Path, entry: EvidenceEntry) -> None:
     Raises: EdgeskinError for a second test entry (`refuse_second_test`) or where the file cannot be written; GraphError
     where what is there cannot be read. Nothing is changed then.
     """
-    refuse_second_test(path, entry.graph_sha256, entry.dataset, entry.split, entry.metadata)
+    refuse_second_test(path, entry.graph_sha256, entry.dataset, entry.split, entry.metadata, entry.form)
     files.write_json(path, _ENTRIES.dump_python((*read(path), entry), mode="json"))

@@ -28,6 +28,10 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 MetadataGiven: TypeAlias = Literal["real", "unknown"]
 """What a network with a metadata input was given: the fields of the table, or nothing known of anybody."""
 
+Form: TypeAlias = Literal["fp32", "fp16", "int8", "int8-float16", "w8a16"]
+"""The function that an artifact computes. `int8-float16`: the integers of int8 with float16 in between, whose roundings
+tip many of them. `w8a16`: int8's weights, and activations that are not quantized at all."""
+
 TO_ARTIFACT = "→ artifact"
 """How the name of the chain's last hop ends."""
 
@@ -78,13 +82,15 @@ class Confusion(Frozen):
 class AccuracyReport(Frozen):
     """Accuracy on one split of one data set.
 
-    metadata: what the network was given beside the image, None where it takes the image alone. inherited_from: date of
-    the evidence entry this rests on, or None where it was measured in this run. data_list_sha256: hash of the sorted
-    image ids. cautions: the words that must stand beside the figures.
+    form: of the network in the columns `int8`, None for int8 itself. metadata: what the network was given beside the
+    image, None where it takes the image alone. inherited_from: date of the evidence entry this rests on, or None where
+    it was measured in this run. data_list_sha256: hash of the sorted image ids. cautions: the words that must stand
+    beside the figures.
     """
 
     dataset: str
     split: str
+    form: Form | None = None
     metadata: MetadataGiven | None = None
     n: Count
     data_list_sha256: str

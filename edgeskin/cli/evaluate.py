@@ -25,6 +25,10 @@ def evaluate(
         Literal["real", "unknown"] | None,
         typer.Option(help="What a network that takes metadata is given: the table's fields (the default), or none."),
     ] = None,
+    form: Annotated[
+        Literal["int8", "int8-float16", "w8a16"],
+        typer.Option(help="What is measured beside float: int8, or what Core ML makes of it in float16."),
+    ] = "int8",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the average of several is written, as JSON.")
     ] = None,
@@ -49,6 +53,8 @@ def evaluate(
     if (out is None) == (len(paths) > 1):
         words = "say where the average is written" if out is None else "is for the average of several; give their PATHs"
         raise typer.BadParameter(words, param_hint="--out")
+    if form != "int8" and len(paths) > 1:
+        raise typer.BadParameter("folds are averaged in int8; give one PATH", param_hint="--form")
     say = terminal.words(quiet)
     graphs = [journey.find_graph(path, say) for path in paths]
     graph = graphs[0]
@@ -57,7 +63,7 @@ def evaluate(
     folder = data_folder(data, next(iter(graph.card.provenance.data), None))
     with terminal.progress(quiet) as progress:
         if out is None:
-            report = single.evaluate(graph, folder, split, metadata=metadata, say=say, progress=progress)
+            report = single.evaluate(graph, folder, split, metadata=metadata, form=form, say=say, progress=progress)
             facts = report.model_dump_json(indent=2)
         else:
             averaged = average.evaluate(graphs, folder, split, out, metadata=metadata, say=say, progress=progress)
@@ -75,11 +81,13 @@ def evaluate(
 
 
 def _print(report: "AccuracyReport") -> None:
-    typer.echo(f"{'metric':<40} {'n':>5} {'float':>7} {'int8':>7} {'int8 95 % CI':>15} {'drop':>8}")
+    form = report.form or "int8"
+    wide = max(7, len(form))
+    typer.echo(f"{'metric':<40} {'n':>5} {'float':>7} {form:>{wide}} {'95 % CI':>15} {'drop':>8}")
     for name, figure in report.metrics.items():
         low, high = figure.ci95 or (None, None)
         typer.echo(
-            f"{name:<40} {figure.n:>5} {_number(figure.float):>7} {_number(figure.int8):>7} "
+            f"{name:<40} {figure.n:>5} {_number(figure.float):>7} {_number(figure.int8):>{wide}} "
             f"{_number(low) + ' – ' + _number(high):>15} {_number(figure.drop):>8}"
         )
     for caution in report.cautions:

@@ -11,7 +11,7 @@ from edgeskin import shipped, targets
 from edgeskin.benchmarks import accuracy, device, evidence
 from edgeskin.benchmarks.accuracy import Network, Predictions
 from edgeskin.benchmarks.evidence import EvidenceEntry
-from edgeskin.benchmarks.measurements import AccuracyReport, MetadataGiven
+from edgeskin.benchmarks.measurements import AccuracyReport, Form, MetadataGiven
 from edgeskin.contract.model import HeadSpec, ModelCard
 from edgeskin.data.cases import Case, Cases
 from edgeskin.data.datasets import GENERIC, DatasetLayout
@@ -19,8 +19,9 @@ from edgeskin.data.duplicates import Progress
 from edgeskin.data.sets import SPLIT_SEED, open_like
 from edgeskin.data.symmetry import MASK_SYMMETRY, hold_out_voted, with_mask_symmetry
 from edgeskin.errors import DataError, EdgeskinError, GraphError
+from edgeskin.export.form import network_of, session_of
 from edgeskin.graph.folder import Graph
-from edgeskin.targets.base import Session, Target
+from edgeskin.targets.base import Runnable, Session, Target
 
 Say = Callable[[str], None]
 """Called with one line about what is being done."""
@@ -41,25 +42,27 @@ def evaluate(
     split: str,
     *,
     metadata: MetadataGiven | None = None,
+    form: Form = "int8",
     say: Say = silent,
     progress: Progress = silent,
 ) -> AccuracyReport:
     """Measure float and int8 on one split, or on several joined by `+`, and append it to the Graph's evidence.
 
-    metadata: see `given`.
+    metadata: see `given`. form: another one of the quantized network instead of int8 itself.
     Raises: EdgeskinError where the test split was measured before with this Graph, or as `given`; GraphError where its
     folder cannot take evidence; DataError as `cases_of`; all before anything is measured.
     """
     folder = open_like(data, graph.card.provenance.data)
-    split, metadata = canonical(split), given(graph.card, metadata)
-    evidence.refuse_second_test(graph.evidence, graph.sha256, folder.layout.name, split, metadata)
+    split, metadata, named = canonical(split), given(graph.card, metadata), None if form == "int8" else form
+    evidence.refuse_second_test(graph.evidence, graph.sha256, folder.layout.name, split, metadata, named)
     demand_room(graph)
     cases = cases_of(graph, folder, split)
-    with opened(graph) as (fp32, int8):
+    with opened(graph, form) as (fp32, int8):
         beside = "" if metadata is None else f", metadata {metadata}"
         view = "" if folder.layout.name in (data.name, GENERIC.name) else f" as {folder.layout.name}"
-        say(f"{data.name}{view}, {split}: {len(cases)} images{beside}, float and int8")
+        say(f"{data.name}{view}, {split}: {len(cases)} images{beside}, float and {form}")
         report = measure(graph, int8, fp32, folder, split, metadata=metadata, progress=progress)
+        report = report.model_copy(update={"form": named})
     evidence.append(graph.evidence, EvidenceEntry.of(report, graph.sha256, device.engine_versions()))
     return report
 
@@ -186,11 +189,17 @@ def _of_one(folder: Cases, name: str, select_ids: Sequence[str], whose: str) -> 
 
 
 @contextmanager
-def opened(graph: Graph) -> Iterator[tuple[Session, Session]]:
-    """The float and the int8 network of a Graph, on the engine that every figure of accuracy is measured with."""
+def opened(graph: Graph, form: Form = "int8") -> Iterator[tuple[Runnable, Runnable]]:
+    """The float network of a Graph and a form of the quantized one, on the engine that accuracy is measured with.
+
+    Another form than int8 runs there every operator as written.
+    """
     target = targets.get("onnx")
     with tempfile.TemporaryDirectory(prefix="edgeskin-") as folder, baseline(graph, target, 1) as fp32:
-        yield fp32, target.open(target.build(graph, "int8", Path(folder)))
+        if form == "int8":
+            yield fp32, target.open(target.build(graph, "int8", Path(folder)))
+        else:
+            yield fp32, session_of(network_of(graph, form), half=True)
 
 
 @contextmanager

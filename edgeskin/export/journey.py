@@ -18,6 +18,7 @@ from edgeskin.data.sets import open_like
 from edgeskin.errors import DataError, GraphError, TargetError
 from edgeskin.export import evaluate, golden, reference
 from edgeskin.export.evaluate import Say, silent
+from edgeskin.export.form import form_of
 from edgeskin.export.golden import Golden
 from edgeskin.export.measure import measure
 from edgeskin.export.profile import Profile
@@ -120,8 +121,9 @@ def export(
         files.copy(graph.folder / "model.json", building / "model.json")
         files.copy(graph.golden, building / "golden")
         bundle.write_labels(building, graph.card)
-        answers = reference.of_graph(graph, cases, precision)
-        reference.write(building, answers, cases, precision)
+        form = form_of(precision, target.computes(precision))
+        answers = reference.of_graph(graph, cases, form)
+        reference.write(building, answers, cases, form)
         measured = measure(
             graph, target, artifact, cases, answers, profile, labelled=labelled, say=say, progress=progress
         )

@@ -15,6 +15,7 @@ from edgeskin.benchmarks import device, evidence, latency, memory
 from edgeskin.benchmarks.gate import Section
 from edgeskin.benchmarks.measurements import (
     AccuracyReport,
+    Form,
     LatencyFigure,
     Measurements,
     MemoryFigure,
@@ -27,6 +28,7 @@ from edgeskin.data.duplicates import Progress
 from edgeskin.errors import GraphError
 from edgeskin.export import evaluate
 from edgeskin.export.evaluate import Say, silent
+from edgeskin.export.form import form_of
 from edgeskin.export.golden import Golden
 from edgeskin.export.profile import Profile
 from edgeskin.export.reference import Reference
@@ -54,18 +56,19 @@ def measure(
     Raises: DataError where an image is unreadable.
     """
     threads, precision = profile.threads, artifact.precision
+    form = form_of(precision, target.computes(precision))
     here = Here.open(target, artifact, threads)
     if here.simulated:
         here = Here(target, artifact, threads, {})
     with evaluate.baseline(graph, target if here.sessions else targets.get("onnx"), threads) as fp32:
         alone = of_artifact(here, cases, reference, "quick", fp32=fp32, say=say)
-        accuracy = _accuracy(graph, precision, here.default, fp32, labelled, profile.split, say, progress)
-    unknown = {} if accuracy is not None else {"accuracy": _no_evidence(graph, precision, profile.split)}
+        accuracy = _accuracy(graph, form, here.default, fp32, labelled, profile.split, say, progress)
+    unknown = {} if accuracy is not None else {"accuracy": _no_evidence(graph, form, profile.split)}
     return alone.model_copy(
         update={
             "accuracy": accuracy,
             "reads_back": target.read(artifact) == target.holds(graph, precision),
-            "numerics": (*_chain(graph, precision), *alone.numerics),
+            "numerics": (*_chain(graph, precision), *reference.shown, *alone.numerics),
             "not_measured": alone.not_measured | unknown,
         }
     )
@@ -224,7 +227,7 @@ def _speed(here: Here, fp32: Runnable | None, cases: Golden, mode: latency.Mode)
 
 def _accuracy(
     graph: Graph,
-    precision: Precision,
+    form: Form,
     artifact: Runnable,
     fp32: Runnable,
     labelled: Cases | None,
@@ -234,13 +237,19 @@ def _accuracy(
 ) -> AccuracyReport | None:
     if labelled is not None:
         say(f"measuring accuracy on {labelled.folder.name}, {split}")
-        return evaluate.measure(graph, artifact, fp32, labelled, split, progress=progress)
+        report = evaluate.measure(graph, artifact, fp32, labelled, split, progress=progress)
+        return report.model_copy(update={"form": None if form == "int8" else form})
     for dataset in _evidence_of(graph):
         entry = evidence.find(
-            graph.evidence, graph.sha256, evaluate.canonical(split), dataset, metadata=evaluate.given(graph.card)
+            graph.evidence,
+            graph.sha256,
+            evaluate.canonical(split),
+            dataset,
+            metadata=evaluate.given(graph.card),
+            form=form,
         )
         if entry is not None:
-            return entry.inherited(precision)
+            return entry.inherited(form)
     return None
 
 
@@ -249,16 +258,16 @@ def _evidence_of(graph: Graph) -> tuple[str | None, ...]:
     return graph.card.provenance.data or (None,)
 
 
-def _no_evidence(graph: Graph, precision: Precision, split: str) -> str:
+def _no_evidence(graph: Graph, form: Form, split: str) -> str:
     """Why accuracy is not known, and by which other split it could be judged."""
-    if precision == "w8a16":
-        return "evidence is of float and int8, and w8a16 is neither. Measure it: --data DIR"
     metadata = evaluate.given(graph.card)
     entries = [
         entry
         for dataset in _evidence_of(graph)
         for entry in evidence.of(graph.evidence, graph.sha256, dataset, metadata=metadata)
+        if entry.speaks_of(form)
     ]
     others = list(dict.fromkeys(entry.split for entry in entries if not evidence.touches_test(entry.split)))
     hint = f" (there is on {', '.join(others)}: --split {others[-1]} judges by it)" if others else ""
-    return f"no data was given and there is no evidence for this graph on {evaluate.canonical(split)}{hint}"
+    of_form = "" if form in ("int8", "fp32", "fp16") else f" of {form}"
+    return f"no data was given and there is no evidence for this graph{of_form} on {evaluate.canonical(split)}{hint}"

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 if missing("onnx", "onnxruntime"):
     collect_ignore_glob = [
+        "test_attest.py",
         "test_average.py",
+        "test_elsewhere.py",
+        "test_form.py",
+        "test_journey_coreml.py",
         "test_journey.py",
         "test_journey_tflite.py",
         "test_evaluate.py",

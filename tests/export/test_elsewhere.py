@@ -146,7 +146,9 @@ def test_weights_alone_in_int8_are_compared_with_what_they_compute_in_float(
     assert all(hop.engine_gap is not None and hop.engine_gap.mean_abs for hop in measured.artifact_hops)
 
 
-def test_weights_alone_inherit_nothing(graph: Graph, profile: Profile, tmp_path: Path) -> None:
+def test_weights_alone_inherit_their_own_evidence_and_none_of_int8(
+    graph: Graph, profile: Profile, tmp_path: Path
+) -> None:
     figure = MetricFigure(float=0.8, int8=0.8, drop=0, drop_upper95=0, n=9)
     report = AccuracyReport(
         dataset="generic", split="select+val", n=9, data_list_sha256="2" * 64, metrics={"melanoma_auroc": figure}
@@ -156,6 +158,14 @@ def test_weights_alone_inherit_nothing(graph: Graph, profile: Profile, tmp_path:
     (tmp_path / "floor.toml").write_text("[floor]\nmelanoma_auroc = 0.5\n")
     (promise,) = journey.export(graph, floor.altered(precision="w8a16"), tmp_path / "one").verdict.promises
     assert promise.state == "failed"
-    assert "evidence is of float and int8, and w8a16 is neither. Measure it: --data DIR" in promise.sentence
-    inherits = journey.export(graph, floor.altered(gate="default"), tmp_path / "other")
-    assert inherits.report.measurements.accuracy is not None
+    assert "there is no evidence for this graph of w8a16 on select+val" in promise.sentence
+    (promise,) = journey.export(graph, floor, tmp_path / "other").verdict.promises
+    assert promise.state == "inherited"
+    own = report.model_copy(
+        update={"form": "w8a16", "metrics": {"melanoma_auroc": MetricFigure(float=0.8, int8=0.7, n=9)}}
+    )
+    evidence.append(graph.evidence, EvidenceEntry.of(own, graph.sha256, {}))
+    (promise,) = journey.export(graph, floor.altered(precision="w8a16"), tmp_path / "one").verdict.promises
+    assert (promise.state, promise.measured) == ("inherited", 0.7)
+    (promise,) = journey.export(graph, floor, tmp_path / "other").verdict.promises
+    assert (promise.state, promise.measured) == ("inherited", 0.8)

@@ -81,20 +81,21 @@ def _accuracy(report: AccuracyReport | None) -> str:
         )
         for name, figure in report.metrics.items()
     ]
-    header = ("metric", "n", "float", "int8", "int8 95 % CI", "drop", "drop, 95 % bound", "detectable drop")
+    form = report.form or "int8"
+    header = ("metric", "n", "float", form, f"{form} 95 % CI", "drop", "drop, 95 % bound", "detectable drop")
     given = "" if report.metadata is None else f", metadata {report.metadata}"
     parts = [f"{report.dataset}, {report.split}{given}: {report.n} images, {source}.", _table(header, rows)]
     parts.append(
-        "drop: float − int8 on the same images, positive is worse (for ECE, where less is better, int8 − float). Its "
-        "bound is one-sided, by paired bootstrap. A drop below the detectable one (1.645 standard errors) could not "
-        "have been shown here."
+        f"drop: float − {form} on the same images, positive is worse (for ECE, where less is better, {form} − float). "
+        "Its bound is one-sided, by paired bootstrap. A drop below the detectable one (1.645 standard errors) could "
+        "not have been shown here."
     )
     for name, confusion in report.confusion.items():
         matrix = [
             (label, *(f"{a} → {b}" if a != b else str(a) for a, b in zip(floats, ints, strict=True)))
             for label, floats, ints in zip(confusion.labels, confusion.float, confusion.int8, strict=True)
         ]
-        parts.append(f"{name}: truth by row, answer by column, float → int8 where they differ.")
+        parts.append(f"{name}: truth by row, answer by column, float → {form} where they differ.")
         parts.append(_table(("truth", *confusion.labels), matrix))
     return _section("Accuracy", *parts)
 
