@@ -13,6 +13,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ import pytest
 import torch
 from _pytest.mark import ParameterSet
 from combinations import BATCH, SIZE, Combination, cover, each_by_itself, first_of_their_kind, pairs
+from coremltools.converters import _converters_entry
 from operator_suite import computed, demand_same
 from torch import Tensor, fx, nn
 from torch.nn import functional
@@ -38,6 +40,7 @@ from edgeskin.graph.read import read
 from edgeskin.graph.rewrite import halve_weights
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.base import Artifact
+from edgeskin.targets.coreml import CoremlTarget
 from edgeskin.targets.onnx import OnnxTarget, reference_session
 from edgeskin.targets.tflite import TfliteTarget
 from edgeskin.train import qat
@@ -250,6 +253,8 @@ def _in_reasonable_time() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(qat_utils, "_get_aten_graph_module_for_pattern", once)
+        # Every conversion to Core ML sweeps all of memory too.
+        patch.setattr(_converters_entry, "gc", SimpleNamespace(collect=lambda: 0))
         for name in ("_fuse_conv_bn_qat_helper", "_fold_conv_bn_qat_helper"):
             patch.setattr(qat_utils, name, of_conv2d(getattr(qat_utils, name)))
         gc.disable()
@@ -345,6 +350,17 @@ def a_tflite_file_holds_the_same_integers_and_answers_alike(carried: Carried) ->
     assert placement.integer_convolutions == placement.convolutions > 0
 
 
+def a_core_ml_package_holds_the_same_integers(carried: Carried) -> None:
+    """With float32 in between to the integer; that is what its bytes compute, read back, wherever it runs."""
+    target = CoremlTarget(compute="float32")
+    artifact = target.build(carried.graph, "int8", carried.place("coreml"))
+    assert target.read(artifact) == carried.int8
+    halved = CoremlTarget()
+    for precision in ("int8", "w8a16"):
+        half = halved.build(carried.graph, precision, carried.place(f"coreml-{precision}"))
+        assert halved.read(half) == halved.holds(carried.graph, precision)
+
+
 def demand_alike(carried: Carried, one: Answers, other: Answers) -> None:
     """Equal decisions, and a mean difference below the widest that equivalence allows, or a fifth of that of pictures.
 
@@ -372,6 +388,7 @@ def test_a_network_learns_quantizes_keeps_the_contract_and_answers_alike_in_ever
     each_operator_alone_computes_onnxruntimes_integers(carried)
     the_uint8_twin_holds_the_same_network_and_answers_alike(carried)
     a_tflite_file_holds_the_same_integers_and_answers_alike(carried)
+    a_core_ml_package_holds_the_same_integers(carried)
 
 
 @pytest.mark.slow
@@ -385,6 +402,9 @@ def test_its_float_form_keeps_the_contract_too_and_computes_the_same_in_every_en
     fp32, fp16 = (target.build(graph, precision, carried.place(precision)) for precision in ("fp32", "fp16"))
     assert target.read(fp32) == carried.fp32
     assert target.read(fp16) == halve_weights(carried.fp32)
+    for precision in ("fp32", "fp16"):
+        package = CoremlTarget().build(graph, precision, carried.place(f"coreml-{precision}"))
+        assert CoremlTarget().read(package) == CoremlTarget().holds(graph, precision)
     expected = carried.in_torch(carried.learnt[0])
     for session, tolerance in (
         (reference_session(graph.fp32), 1e-4),
