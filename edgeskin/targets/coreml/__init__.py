@@ -33,7 +33,8 @@ class CoremlTarget:
     """Builds `model.mlpackage` for iOS 17 and macOS 14, and runs it on macOS.
 
     compute: what an int8 program computes in between its integers: float16 for every processor of a phone, float32 for
-    the CPU alone, where the integers are those of the executor. None is float16. Other precisions have their own.
+    all but the neural engine, where the integers are those of the executor. None is float16. Other precisions have
+    their own. Source: coremltools' guide, Typed Execution.
     """
 
     name: str = "coreml"
@@ -81,7 +82,7 @@ class CoremlTarget:
         return conformity.float_network(graph)
 
     def computes(self, precision: Precision) -> Compute:
-        """float16 for every processor, float32 for the CPU alone."""
+        """float16 for every processor, float32 for all but the neural engine."""
         if precision == "int8":
             return self.compute or "float16"
         return "float32" if precision == "fp32" else "float16"

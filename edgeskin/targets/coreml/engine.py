@@ -3,8 +3,10 @@
 All that only macOS has is in this file, so that a stand-in can take its place in tests.
 """
 
+import importlib
 import platform
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +53,10 @@ def why_not() -> str | None:
         return f"Core ML runs these operators from macOS {LEAST} on, and this is macOS {version}. Update it"
     if not available("coremltools"):
         return "coremltools is not installed. Install it with: pip install 'edgeskin[coreml]'"
+    try:
+        importlib.import_module("coremltools.libcoremlpython")
+    except ImportError:
+        return "coremltools is here without its bindings to Core ML. Use a Python for which it has a wheel"
     return None
 
 
@@ -68,10 +74,19 @@ def load(path: Path, processor: str) -> Model:
     tools = require("coremltools")
     units = getattr(tools.ComputeUnit, UNITS[processor])
     try:
-        loaded = tools.models.MLModel(str(path), compute_units=units)
+        with warnings.catch_warnings():
+            # All that coremltools does where Core ML refuses a package.
+            warnings.filterwarnings("error", "You will not be able to run predict", RuntimeWarning)
+            loaded = tools.models.MLModel(str(path), compute_units=units)
+        loaded.get_compiled_model_path()  # which raises where nothing was loaded, be it without a word
     except Exception as error:  # Core ML raises bare RuntimeErrors, and coremltools bare Exceptions
-        raise TargetError(f"{path}: Core ML cannot load it for {processor}: {error}") from error
+        raise TargetError(f"{path}: Core ML cannot load it for {processor}: {_in_a_line(error)}") from error
     return _AppleModel(loaded, units, path)
+
+
+def _in_a_line(error: Exception) -> str:
+    """What Core ML says, which may be the print of a dictionary."""
+    return " ".join(str(error).split())
 
 
 @dataclass
@@ -87,7 +102,7 @@ class _AppleModel:
         try:
             found: Mapping[str, npt.NDArray[np.float32]] = self.loaded.predict(dict(features))
         except RuntimeError as error:
-            raise TargetError(f"{self.path}: Core ML cannot run it: {error}") from error
+            raise TargetError(f"{self.path}: Core ML cannot run it: {_in_a_line(error)}") from error
         return found
 
     def placed(self) -> Mapping[str, str] | None:

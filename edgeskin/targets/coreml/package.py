@@ -9,7 +9,7 @@ import json
 import struct
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -40,13 +40,28 @@ def specification(package: Path) -> Path:
     manifest = package / MANIFEST
     try:
         value = json.loads(manifest.read_bytes())
-        entry = value["itemInfoEntries"][value["rootModelIdentifier"]]
-        place = package / "Data" / str(entry["path"])
+        name = value["itemInfoEntries"][value["rootModelIdentifier"]]["path"]
+        return _part(manifest, package / "Data", name)
     except OSError as error:
         raise GraphError(f"{manifest}: cannot be read: {error.strerror}; {AGAIN}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise GraphError(f"{manifest}: does not name the model; {AGAIN}") from error
-    if not place.is_file():
+
+
+def _part(named_by: Path, folder: Path, name: str) -> Path:
+    """A file of the package, by the path below `folder` that another of its files has for it.
+
+    Raises: GraphError where that leads out of the package, or to no file.
+    """
+    path = PurePosixPath(name)
+    if not name.isprintable() or path.is_absolute() or ".." in path.parts:
+        raise GraphError(f"{named_by}: names {name!r}, which is no part of the package; {AGAIN}")
+    place = folder / path
+    try:
+        is_there = place.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise GraphError(f"{place}: cannot be read: {error.strerror}; {AGAIN}") from error
+    if not is_there:
         raise GraphError(f"{place}: no such file; {AGAIN}")
     return place
 
@@ -100,16 +115,16 @@ def blob(specification: Path, name: str, offset: int) -> Blob:
 
     Raises: GraphError that names the file and the offset where no whole blob lies there.
     """
-    place = specification.parent / name.removeprefix("@model_path/")
+    place = _part(specification, specification.parent, name.removeprefix("@model_path/"))
     try:
+        end = place.stat().st_size
         with place.open("rb") as file:
             _, version = _STORAGE.unpack(file.read(_STORAGE.size))
-            file.seek(offset)
+            file.seek(min(offset, end))
             mark, kind, size, start = _BLOB.unpack(file.read(_BLOB.size))
-            end = place.stat().st_size
     except OSError as error:
         raise GraphError(f"{place}: cannot be read: {error.strerror}; {AGAIN}") from error
-    except (struct.error, ValueError, OverflowError) as error:  # a file that is too short, a name or place that is none
+    except struct.error as error:
         raise GraphError(f"{place}: truncated, it ends before the blob at offset {offset}; {AGAIN}") from error
     if version != _STORAGE_VERSION:
         raise GraphError(f"{place}: the header at offset 0 says version {version}, not {_STORAGE_VERSION}; {AGAIN}")

@@ -3,6 +3,7 @@
 Nothing of it is believed before it was checked, as a package may be truncated, damaged or made by anybody.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,16 @@ from edgeskin.targets.coreml.program import Constant, Integers, Operation, Progr
 
 OPSET = "CoreML7"
 """The operator set whose operators are understood: that of iOS 17."""
+SPECIFICATION = 8
+"""The version of the specification that has it."""
 AFFINE = "constexpr_affine_dequantize"
 """The operator behind integers that stand for floats."""
 _KINDS = {
     "BOOL": "bool", "STRING": "str", "FLOAT16": "float16", "FLOAT32": "float32", "INT8": "int8", "UINT8": "uint8",
     "INT16": "int16", "UINT16": "uint16", "INT32": "int32", "UINT32": "uint32", "INT64": "int64",
 }  # fmt: skip
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_@]*")
+"""What MIL lets a value or operator be called."""
 _LARGEST = 1 << 31
 """More numbers than any network here has in one tensor; a damaged file may ask for any."""
 
@@ -51,23 +56,28 @@ class _Parser:
         self.place = place
         self.model = model
         self.types = require("coremltools.proto.MIL_pb2").DataType
+        self.described = require("coremltools.proto.FeatureTypes_pb2")
         self.constants: dict[str, Constant] = {}
         self.integers: dict[str, Integers] = {}
 
     def program(self) -> Program:
         function = self._function()
-        if function.opset != OPSET:
+        version = self.model.specificationVersion
+        if (version, function.opset) != (SPECIFICATION, OPSET):
             raise GraphError(
-                f"{self.place}: its operators are those of {function.opset or 'no operator set'}, this edgeskin reads "
-                f"those of {OPSET}; `edgeskin inspect` shows what is in it"
+                f"{self.place}: its operators are those of {function.opset or 'no operator set'} in specification "
+                f"{version}, this edgeskin reads those of {OPSET} in {SPECIFICATION}; `edgeskin inspect` shows what is "
+                "in it"
             )
         if OPSET not in function.block_specializations:
             raise GraphError(f"{self.place}: holds no code for {OPSET}; {AGAIN}")
         block = function.block_specializations[OPSET]
         inputs = {given.name: self._value(given) for given in function.inputs}
         operations = tuple(self._operations(block.operations))
-        notes = dict(self.model.description.metadata.userDefined)
-        return Program(inputs, tuple(block.outputs), operations, self.constants, self.integers, notes)
+        description = self.model.description
+        features = tuple(self._feature(each) for each in (*description.input, *description.output))
+        notes = dict(description.metadata.userDefined)
+        return Program(inputs, tuple(block.outputs), operations, self.constants, self.integers, features, notes)
 
     def _function(self) -> Any:
         functions = self.model.mlProgram.functions
@@ -79,10 +89,13 @@ class _Parser:
     def _operations(self, operations: Any) -> Iterator[Operation]:
         for operation in operations:
             if len(operation.outputs) != 1 or operation.blocks:
-                raise GraphError(f"{self.place}: {operation.type} is no operator that edgeskin reads; {AGAIN}")
+                raise GraphError(f"{self.place}: {operation.type!r} is no operator that edgeskin reads; {AGAIN}")
             output = self._value(operation.outputs[0])
             if operation.type == "const":
-                self.constants[output.name] = self._constant(operation.attributes["val"])
+                value = operation.attributes["val"]
+                if operation.outputs[0].type != value.type:
+                    raise GraphError(f"{self.place}: {output.name} holds another type than it says; {AGAIN}")
+                self.constants[output.name] = self._constant(value)
             elif operation.type == AFFINE:
                 self.integers[output.name] = self._integers(operation, output)
             else:
@@ -90,12 +103,12 @@ class _Parser:
                     word: tuple(self._argument(output.name, word, binding) for binding in argument.arguments)
                     for word, argument in operation.inputs.items()
                 }
-                yield Operation(operation.type, inputs, output)
+                yield Operation(_identifier(operation.type), inputs, output)
 
     def _argument(self, owner: str, word: str, binding: Any) -> str:
         """The name of what an operator reads; a constant that stands at its place gets a name."""
         if binding.WhichOneof("binding") == "name":
-            return str(binding.name)
+            return _identifier(binding.name)
         name = f"{owner}({word})"
         self.constants[name] = self._constant(binding.value)
         return name
@@ -105,9 +118,11 @@ class _Parser:
     def _integers(self, operation: Any, output: Value) -> Integers:
         parts = {word: self._constant(value) for word, value in operation.attributes.items() if word != "name"}
         data, scale, zero = (_numbers(parts[word]) for word in ("quantized_data", "scale", "zero_point"))
-        axis = int(_numbers(parts["axis"]))
+        place = _numbers(parts["axis"])
+        axis = int(place)
         many = scale.ndim == 1 and scale.shape != (data.shape[axis],)
-        if data.shape != output.shape or str(scale.dtype) != output.kind or scale.ndim > 1 or many:
+        typed = str(scale.dtype) == output.kind and place.dtype == np.int32
+        if data.shape != output.shape or not typed or scale.ndim > 1 or many:
             raise GraphError(f"{self.place}: {output.name}: its integers and scales do not make its floats; {AGAIN}")
         return Integers(data, output.kind, scale.astype(np.float32), axis, zero)
 
@@ -134,19 +149,39 @@ class _Parser:
 
     # --- types ---
 
+    def _feature(self, feature: Any) -> Value:
+        """An input or output as an app sees it; its kind is a word of protobuf where it has not one shape."""
+        held, form = feature.type, feature.type.WhichOneof("Type")
+        if form == "imageType" and not held.isOptional and not held.imageType.WhichOneof("SizeFlexibility"):
+            colours = self.described.ImageFeatureType.ColorSpace.Name(held.imageType.colorSpace)
+            return Value(feature.name, colours.lower(), (1, 3, held.imageType.height, held.imageType.width))
+        if form == "multiArrayType" and not held.isOptional and not held.multiArrayType.WhichOneof("ShapeFlexibility"):
+            numbers = self.described.ArrayFeatureType.ArrayDataType.Name(held.multiArrayType.dataType)
+            return Value(feature.name, numbers.lower(), tuple(held.multiArrayType.shape))
+        return Value(feature.name, str(form), ())
+
     def _value(self, named: Any) -> Value:
-        return Value(str(named.name), self._kind(named.type), self._shape(named.type))
+        return Value(_identifier(named.name), self._kind(named.type), self._shape(named.type))
 
     def _kind(self, described: Any) -> str:
         return _KINDS[self.types.Name(described.tensorType.dataType)]
 
     def _shape(self, described: Any) -> tuple[int, ...]:
-        sizes = tuple(int(each.constant.size) for each in described.tensorType.dimensions)
-        if any(each.WhichOneof("dimension") != "constant" for each in described.tensorType.dimensions):
+        dimensions = described.tensorType.dimensions
+        sizes = tuple(int(each.constant.size) for each in dimensions)
+        if len(sizes) != described.tensorType.rank or any(
+            each.WhichOneof("dimension") != "constant" for each in dimensions
+        ):
             raise GraphError(f"{self.place}: a tensor has no fixed shape, and no network of ours is without; {AGAIN}")
         if np.prod(sizes, dtype=np.float64) > _LARGEST:
             raise GraphError(f"{self.place}: a tensor has the shape {list(sizes)}; {AGAIN}")
         return sizes
+
+
+def _identifier(name: str) -> str:
+    if not _IDENTIFIER.fullmatch(name):
+        raise ValueError(f"{name!r} is no name")
+    return name
 
 
 def _numbers(constant: Constant) -> Array:

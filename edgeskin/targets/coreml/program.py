@@ -47,11 +47,16 @@ class Integers:
 
 @dataclass(frozen=True)
 class Program:
-    """A whole program, its operators in the order in which they run. notes: the user's metadata of the model."""
+    """A whole program, its operators in the order in which they run.
+
+    features: its inputs and outputs as the model describes them to an app; a picture's kind is its order of colours,
+    such as `rgb`, an array's that of its numbers. notes: the user's metadata of the model.
+    """
 
     inputs: Mapping[str, Value]
     outputs: tuple[str, ...]
     operations: tuple[Operation, ...]
     constants: Mapping[str, Constant]
     integers: Mapping[str, Integers]
+    features: tuple[Value, ...]
     notes: Mapping[str, str]

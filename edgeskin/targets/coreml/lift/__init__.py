@@ -23,6 +23,7 @@ from edgeskin.graph.ir import (
 )
 from edgeskin.targets.coreml.lift.group import Group, Read
 from edgeskin.targets.coreml.lift.rules import RULES
+from edgeskin.targets.coreml.lift.types import Types
 from edgeskin.targets.coreml.lower.site import NUMBER, own_name
 from edgeskin.targets.coreml.note import Note
 from edgeskin.targets.coreml.program import Operation, Program, Value
@@ -49,6 +50,7 @@ class _Lifting:
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         self.values: dict[str, Value] = dict(program.inputs)
+        self.types = Types(program, self.values, note.compute)
         self.same: dict[str, str] = {}
         """Values that are another value in another form -> that value: what was cast, and floats of stored integers."""
         self.scales: dict[str, float] = {}
@@ -60,6 +62,7 @@ class _Lifting:
             self.tensors[name] = Tensor(name, _open(value.shape))
         for owner, operations in self._groups():
             self._append(owner, operations)
+        self.types.demand_features()
         outputs = tuple(note.tensor(name) for name in program.outputs)
         return Network(tuple(program.inputs), outputs, tuple(self.nodes), self.tensors)
 
@@ -67,7 +70,7 @@ class _Lifting:
         """The operators of each node, in order; those that hand in metadata are read here and now."""
         waiting: list[Operation] = []
         for operation in self.program.operations:
-            self._check(operation)
+            self.types.demand(operation)
             self.values[operation.output.name] = operation.output
             if not waiting and self._enters(operation):
                 continue
@@ -78,18 +81,6 @@ class _Lifting:
                 waiting = []
         if waiting:
             raise GraphError(f"{waiting[-1].output.name}: belongs to no node; export it again")
-
-    def _check(self, operation: Operation) -> None:
-        """An operator reads what there is already, and computes in the program's float or makes integers."""
-        known = (self.values, self.program.constants, self.program.integers)
-        for name in (name for given in operation.inputs.values() for name in given):
-            if not any(name in place for place in known):
-                raise GraphError(f"{operation.output.name}: reads {name}, which nothing computes; export it again")
-            if operation.kind != "dequantize" and name in self.values and self.values[name].kind == "int8":
-                raise GraphError(f"{operation.output.name}: computes on the integers of {name}; export it again")
-        floats = {value.kind for value in self.program.inputs.values()} | {self.note.compute}
-        if operation.output.kind not in ({"int8"} if operation.kind == "quantize" else floats):
-            raise GraphError(f"{operation.output.name}: is {operation.output.kind}, not {self.note.compute}")
 
     def _enters(self, operation: Operation) -> bool:
         """Whether it takes in metadata: casts it to the program's float, or quantizes it."""
@@ -223,5 +214,7 @@ class _Lifting:
 
 
 def _open(shape: tuple[int, ...]) -> Shape:
-    """The network's shape of a computed value, whose first axis is the batch."""
+    """The network's shape of a computed value, whose first axis is the batch, one picture in a program."""
+    if shape[0] != 1:
+        raise GraphError(f"takes {shape[0]} pictures at a time, not one; export it again")
     return (BATCH, *shape[1:])

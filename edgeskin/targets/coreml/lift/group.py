@@ -78,7 +78,17 @@ class Group:
 
     def truth(self, operation: Operation, word: str) -> bool:
         """A constant that is true or false; false where it is not said."""
-        return word in operation.inputs and bool(self.array(operation, word).reshape(-1)[0])
+        if word not in operation.inputs:
+            return False
+        found = self.array(operation, word)
+        self.demand(found.dtype == np.bool_ and found.size == 1, f"{word} of its {operation.kind} is no truth value")
+        return bool(found.reshape(-1)[0])
+
+    def axes(self, operation: Operation, word: str, rank: int) -> tuple[int, ...]:
+        """A constant of axes, none of them counted from the end."""
+        found = self.numbers(operation, word)
+        self.demand(all(-rank <= axis < rank for axis in found), f"{word} of its {operation.kind} is {found}")
+        return tuple(axis % rank for axis in found)
 
     def word(self, operation: Operation, word: str) -> str:
         """A constant that is a word."""

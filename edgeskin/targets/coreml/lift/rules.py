@@ -44,9 +44,8 @@ def _pixels(group: Group) -> Read:
 
 
 def _demand_behind(group: Group, second: Operation, first: Operation, word: str) -> None:
-    group.demand(
-        group.name(second, word) == first.output.name, f"its {second.kind} does not read its {first.kind} as {word}"
-    )
+    right = group.name(second, word) == first.output.name and second.output.shape == first.output.shape
+    group.demand(right, f"its {second.kind} does not read its {first.kind} as {word}")
 
 
 def _conv(group: Group) -> Read:
@@ -143,7 +142,8 @@ def _softmax(group: Group) -> Read:
 
 
 def _axis(group: Group, operation: Operation) -> int:
-    return int(group.number(operation, "axis")) % len(operation.output.shape)
+    (axis,) = group.axes(operation, "axis", len(operation.output.shape))
+    return axis
 
 
 def _concat(group: Group) -> Read:
@@ -191,8 +191,7 @@ def _window(group: Group, operation: Operation) -> tuple[Pair, Pair, tuple[int, 
 def _reduce(kind: type[Mean] | type[Max]) -> Callable[[Group], Read]:
     def read(group: Group) -> Read:
         (operation,) = group.operations
-        rank = len(group.shape(operation))
-        axes = tuple(axis % rank for axis in group.numbers(operation, "axes"))
+        axes = group.axes(operation, "axes", len(group.shape(operation)))
         return Read(kind(axes, group.truth(operation, "keep_dims")), (group.name(operation, "x"),))
 
     return read
