@@ -10,6 +10,11 @@ integer kernels want them: the door is one DequantizeLinear (a pixel is its own 
 an activation is a clip of the integers behind QuantizeLinear, because onnxruntime cannot see past a float Relu between
 a convolution and a quantization at zero point 128. Rounding is monotonic and keeps 0, so
 quantize(clip(x)) = clip(quantize(x)).
+
+At opset 17 the canonical file is spelled for TensorRT 8.5 and 8.6 (JetPack 5), which read nothing newer: the axes of a
+reduction are an attribute, and the image enters as float32, each pixel as it is, because uint8 is not among the types
+of that parser, nor of its Cast. Zero points are zero, as it demands. Source: onnx-tensorrt, docs/operators.md at 8.5.
+Reading that file gives the network back behind a cast from uint8: a float image is no door of the contract.
 """
 
 from collections.abc import Mapping
@@ -60,30 +65,43 @@ if TYPE_CHECKING:
     import onnx
 
 Activations: TypeAlias = Literal["int8", "uint8"]
+Opset: TypeAlias = Literal[17, 21]
 Attribute: TypeAlias = "int | float | str | tuple[int, ...]"
 
-OPSET = 21
-IR_VERSION = 10
+OPSET: Opset = 21
+IR_VERSIONS: Mapping[Opset, int] = {17: 8, 21: 10}
+"""The file format that came with each opset. Source: onnx, docs/Versioning.md."""
 
 
 def write_onnx(
-    network: Network, path: Path, *, activations: Activations = "int8", metadata: Mapping[str, str] | None = None
+    network: Network,
+    path: Path,
+    *,
+    activations: Activations = "int8",
+    opset: Opset = OPSET,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a network to a file; see `to_onnx`."""
-    model = to_onnx(network, activations=activations, metadata=metadata)
+    model = to_onnx(network, activations=activations, opset=opset, metadata=metadata)
     files.write_bytes(path, model.SerializeToString(deterministic=True))
 
 
 def to_onnx(
-    network: Network, *, activations: Activations = "int8", metadata: Mapping[str, str] | None = None
+    network: Network,
+    *,
+    activations: Activations = "int8",
+    opset: Opset = OPSET,
+    metadata: Mapping[str, str] | None = None,
 ) -> "onnx.ModelProto":
-    """The ONNX model of a network, opset 21.
+    """The ONNX model of a network.
 
-    activations: how quantized activations are stored. metadata: goes into the model's metadata_props.
+    activations: how quantized activations are stored. opset: 17 only with int8, and `image` is float32 there, each
+    pixel as a whole number. metadata: goes into the model's metadata_props.
     """
     library = require("onnx")
     uint8 = activations == "uint8"
-    writer = _Writer(untie_weights(network) if uint8 else network, uint8)
+    assert not (uint8 and opset != OPSET), "the uint8 twin is for onnxruntime, which reads the newest opset"
+    writer = _Writer(untie_weights(network) if uint8 else network, uint8, opset)
     writer.write()
     graph = library.helper.make_graph(
         writer.nodes,
@@ -96,8 +114,8 @@ def to_onnx(
         graph,
         producer_name="edgeskin",
         producer_version=__version__,
-        ir_version=IR_VERSION,
-        opset_imports=[library.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSIONS[opset],
+        opset_imports=[library.helper.make_opsetid("", opset)],
     )
     library.helper.set_model_props(model, dict(sorted((metadata or {}).items())))
     return model
@@ -116,7 +134,7 @@ def _whole(*values: int) -> Array:
     return np.asarray(values, np.int64)
 
 
-def _spell(operator: Operator, shapes: tuple[Shape, ...]) -> _Spelling:
+def _spell(operator: Operator, shapes: tuple[Shape, ...], opset: Opset) -> _Spelling:
     """The ONNX operator that computes the same. shapes: of the tensors it reads."""
     kind = type(operator).__name__
     match operator:
@@ -128,8 +146,7 @@ def _spell(operator: Operator, shapes: tuple[Shape, ...]) -> _Spelling:
             window = {"kernel_shape": operator.kernel, "strides": operator.strides, "pads": operator.pads}
             spelling = _Spelling(kind, window)
         case Mean() | Max():
-            axes = {"axes": _whole(*operator.axes)}
-            spelling = _Spelling(f"Reduce{kind}", {"keepdims": int(operator.keepdims)}, axes)
+            spelling = _spell_reduction(operator, opset)
         case Concat() | Softmax():
             spelling = _Spelling(kind, {"axis": operator.axis})
         case Resize():
@@ -179,13 +196,23 @@ def _spell_resize(operator: Resize, shape: Shape) -> _Spelling:
     return _Spelling("Resize", attributes, {"roi": None, "scales": None, "sizes": _whole(*operator.size)})
 
 
+def _spell_reduction(operator: Mean | Max, opset: Opset) -> _Spelling:
+    """Axes are an input from opset 18 on, an attribute before."""
+    name, keep = f"Reduce{type(operator).__name__}", {"keepdims": int(operator.keepdims)}
+    if opset < 18:
+        return _Spelling(name, {**keep, "axes": operator.axes})
+    return _Spelling(name, keep, {"axes": _whole(*operator.axes)})
+
+
 class _Writer:
     """One network on its way into one ONNX graph."""
 
-    def __init__(self, network: Network, uint8: bool) -> None:
+    def __init__(self, network: Network, uint8: bool, opset: Opset) -> None:
         self.library = require("onnx")
         self.network = network
         self.uint8 = uint8
+        self.opset = opset
+        self.takes_bytes = opset == OPSET
         self.zero = np.asarray(128, np.uint8) if uint8 else np.asarray(0, np.int8)
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
@@ -209,7 +236,8 @@ class _Writer:
         """The declaration of an input or output."""
         types = self.library.TensorProto
         first = self.network.consumers(name)[:1]
-        kind = types.UINT8 if first and isinstance(first[0].operator, Pixels) else types.FLOAT
+        pixels = bool(first) and isinstance(first[0].operator, Pixels)
+        kind = types.UINT8 if pixels and self.takes_bytes else types.FLOAT
         return self.library.helper.make_tensor_value_info(name, kind, self.network.tensors[name].shape)
 
     # --- pieces ---
@@ -287,12 +315,13 @@ class _Writer:
             inputs = [image, *self._scale(tensor)]
             self.real[tensor.name] = self._emit("DequantizeLinear", inputs, tensor.name, node.name)
             return
-        cast = self._emit(
-            "Cast", [image], f"{tensor.name}_cast", f"{node.name}_cast", to=self.library.TensorProto.FLOAT
-        )
+        value = image
+        if self.takes_bytes:
+            to = self.library.TensorProto.FLOAT
+            value = self._emit("Cast", [image], f"{tensor.name}_cast", f"{node.name}_cast", to=to)
         middle = self._store("pixel_zero", np.asarray(128, np.float32))
         step = self._store("pixel_scale", np.asarray(PIXEL_SCALE, np.float32))
-        shifted = self._emit("Sub", [cast, middle], f"{tensor.name}_shifted", f"{node.name}_shift")
+        shifted = self._emit("Sub", [value, middle], f"{tensor.name}_shifted", f"{node.name}_shift")
         self._settle(tensor, self._emit("Mul", [shifted, step], tensor.name, node.name))
 
     def _write_requantize(self, node: Node) -> None:
@@ -311,7 +340,7 @@ class _Writer:
             assert node.activation is not None
             self._settle(tensor, self._clip(node.activation, inputs[0], tensor.name, node.name))
             return
-        spelling = _spell(node.operator, tuple(operand.shape for operand in self.network.operands(node)))
+        spelling = _spell(node.operator, tuple(operand.shape for operand in self.network.operands(node)), self.opset)
         for role, constant in spelling.constants.items():
             stored = "" if constant is None else self._store(f"{node.name}.{role}", constant)
             inputs.append(self._with_batch(node, inputs[0], stored) if role == "sizes" else stored)
@@ -330,7 +359,13 @@ class _Writer:
 
     def _with_batch(self, node: Node, value: str, size: str) -> str:
         """All four sizes of a Resize; with `axes` two would do, but onnxruntime's transpose optimiser trips over it."""
-        batch = self._emit("Shape", [value], f"{node.name}.batch", f"{node.name}.batch", start=0, end=2)
+        name = f"{node.name}.batch"
+        if self.opset == OPSET:
+            batch = self._emit("Shape", [value], name, name, start=0, end=2)
+        else:  # `start` and `end` are of opset 15; no source says that TensorRT 8 heeds them, and older ones did not
+            shape = self._emit("Shape", [value], f"{node.name}.shape", f"{node.name}.shape")
+            ends = [self._store(f"{node.name}.{role}", _whole(place)) for role, place in (("from", 0), ("to", 2))]
+            batch = self._emit("Slice", [shape, *ends], name, name)
         return self._emit("Concat", [batch, size], f"{node.name}.full_size", f"{node.name}.full_size", axis=0)
 
     def _unread_region(self, operator: Resize) -> str:
