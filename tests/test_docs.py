@@ -3,8 +3,11 @@
 import ast
 import importlib
 import importlib.util
+import json
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,9 @@ import edgeskin
 from edgeskin import shipped
 from edgeskin.cli import app
 from edgeskin.graph.folder import Graph
-from edgeskin.optional import available
+from edgeskin.optional import available, require
+from edgeskin.targets import coreml
+from edgeskin.targets.coreml.describe import describe
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -22,6 +27,7 @@ DOCUMENTS = sorted(
 )
 NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXPORT = (ROOT / "export/README.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -95,6 +101,41 @@ def test_every_imported_name_exists(document: Path) -> None:
             module = importlib.import_module(node.module)
             for name in node.names:
                 assert hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}"), name.name
+
+
+def test_the_swift_program_reads_what_a_bundle_holds() -> None:
+    (program,) = blocks(EXPORT, "swift")
+    golden = Graph.open(shipped.default_release()).golden
+    named = set(re.findall(r'"((?:inputs|photos)/[^"]+|golden\.json)"', program)) - {"inputs/metadata.npy"}
+    assert named == {r"inputs/\(one.name).png", r"photos/\(one.name).png", "golden.json"}
+    absent = [name for name in named if not (golden / name.replace(r"\(one.name)", "00")).is_file()]
+    assert absent == []
+    assert f'"{coreml.FILE}"' in program
+    fields = re.findall(r"^ +let (\w+): [^=\n]+$", program.partition("struct Problem")[0], flags=re.MULTILINE)
+    index = json.loads((golden / "golden.json").read_text(encoding="utf-8"))
+    (case, *_) = index["cases"]
+    assert set(fields) == {"name", "findings", "heads", "lesion_fraction", "cases"}
+    assert set(fields) <= {*index, *case, *case["findings"]}
+
+
+@pytest.mark.skipif(not available("coremltools"), reason="coremltools is not installed")
+def test_the_swift_program_reads_what_a_package_says() -> None:
+    (program,) = blocks(EXPORT, "swift")
+    specification = require("coremltools.proto.Model_pb2").Model()
+    describe(specification, Graph.open(shipped.default_release()).card, {})
+    entries = specification.description.metadata.userDefined
+    keys = re.findall(r'"(edgeskin\.\w+\.)\\\(head\)"', program)
+    assert {f"{key}mask" for key in keys} == {"edgeskin.labels.mask", "edgeskin.threshold.mask"}
+    assert {f"{key}mask" for key in keys} <= set(entries)
+
+
+@pytest.mark.skipif(shutil.which("swiftc") is None, reason="swiftc is not installed")
+def test_the_swift_program_parses(tmp_path: Path) -> None:
+    (program,) = blocks(EXPORT, "swift")
+    file = tmp_path / "golden.swift"
+    file.write_text(program, encoding="utf-8")
+    done = subprocess.run(["swiftc", "-parse", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_changelog_names_this_version() -> None:
