@@ -38,8 +38,8 @@ def export(
     compute: Annotated[
         Literal["float16", "float32"] | None,
         typer.Option(
-            help="coreml, int8: the float between integers. float16 (the default) runs on every processor; float32 on "
-            "the CPU alone, with the very integers of int8.onnx.",
+            help="coreml, int8: the float between integers. float16 (the default) runs on every processor; float32 not "
+            "on a neural engine, but with the very integers of int8.onnx.",
         ),
     ] = None,
     out: Annotated[

@@ -209,17 +209,18 @@ def _report(
             graph.card.intended_use,
             *graph.card.provenance.notes,
         ),
-        next_commands=(
-            ("Predict", f"edgeskin predict PHOTO --bundle {shlex.quote(str(out))}"),
-            _timing(measured, str(out)),
-            ("Verify", shlex.join(["edgeskin", "verify", str(out)])),
-        ),
+        next_commands=tuple(_next(measured, shlex.quote(str(out)))),
     )
 
 
-def _timing(measured: Measurements, out: str) -> tuple[str, str]:
-    word = "benchmark" if measured.verified == "device" else "attest"
-    return word.capitalize(), shlex.join(["edgeskin", word, out])
+def _next(measured: Measurements, out: str) -> Iterator[tuple[str, str]]:
+    """What can be done with the bundle: nothing runs here what no device here verified."""
+    if measured.verified == "device":
+        yield "Predict", f"edgeskin predict PHOTO --bundle {out}"
+        yield "Benchmark", f"edgeskin benchmark {out}"
+    else:
+        yield "Attest", f"edgeskin attest {out}"
+    yield "Verify", f"edgeskin verify {out}"
 
 
 def _placed(measured: Measurements) -> Iterator[str]:
@@ -241,7 +242,7 @@ def _chosen(profile: Profile) -> Iterator[str]:
     if profile.raw_outputs:
         yield "The outputs are int8 logits: the app computes sigmoid or softmax of scale × value."
     if profile.compute == "float32":
-        yield "It computes in float32 between its integers, which the CPU alone does: no GPU and no neural engine."
+        yield "It computes in float32 between its integers: on CPU and GPU, never on a neural engine."
 
 
 def _passes(card: ModelCard) -> Iterator[str]:
