@@ -139,6 +139,9 @@ def write(package: Path, specification: bytes, weights: bytes) -> None:
     """Write a package where nothing stands yet. Equal contents give equal packages.
 
     weights: none where the specification holds every number itself.
+
+    Whoever opens a package with coremltools has its manifest written again, in that library's spelling. So that the
+    bundle keeps its hashes, it is spelled so from the start.
     """
     parts = {_SPECIFICATION: "Specification"} | ({_WEIGHTS: "Weights"} if weights else {})
     manifest = {
@@ -157,7 +160,7 @@ def write(package: Path, specification: bytes, weights: bytes) -> None:
     files.write_bytes(package / "Data" / _SPECIFICATION, specification)
     if weights:
         files.write_bytes(package / "Data" / _WEIGHTS / WEIGHT_FILE, weights)
-    files.write_json(package / MANIFEST, manifest)
+    files.write_text(package / MANIFEST, json.dumps(manifest, indent=4, sort_keys=True) + "\n")
 
 
 def _identifier(path: str) -> str:
