@@ -12,42 +12,26 @@ from pathlib import Path
 import numpy as np
 import operator_suite
 import pytest
+from coreml_packages import unswept, written
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from operator_suite import Drawn, computed, demand_same, small_graphs
 
 from edgeskin.graph import execute
-from edgeskin.graph.ir import Network, Sigmoid
+from edgeskin.graph.ir import Sigmoid
 from edgeskin.graph.rewrite import halve, weights_only
-from edgeskin.targets.base import Compute
-from edgeskin.targets.coreml import package
-from edgeskin.targets.coreml.convert import convert
 from edgeskin.targets.coreml.lift import lift
-from edgeskin.targets.coreml.lower import lower
-from edgeskin.targets.coreml.note import Note
 from edgeskin.targets.coreml.parse import parse
 
 pytest.importorskip("coremltools")
 pytest.importorskip("torch")
-from coremltools.converters import _converters_entry
 from mil_in_torch import Package
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _sweep_less() -> Iterator[None]:
-    """Every conversion sweeps all of memory, which takes three quarters of its time where torch is loaded."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_converters_entry.gc, "collect", lambda *_: 0)
+def _unswept() -> Iterator[None]:
+    with unswept():
         yield
-
-
-def written(network: Network, folder: Path, compute: Compute = "float32") -> tuple[Path, Note]:
-    """A package of a network without a model card."""
-    lowered = lower(network, half=compute == "float16")
-    specification, weights = convert(lowered.program, network)
-    path = folder / "model.mlpackage"
-    package.write(path, specification.SerializeToString(deterministic=True), weights)
-    return path, Note("", "int8", compute, lowered.nodes, lowered.tensors)
 
 
 def demand_a_faithful_package(drawn: Drawn) -> None:

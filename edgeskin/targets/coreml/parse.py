@@ -3,6 +3,7 @@
 Nothing of it is believed before it was checked, as a package may be truncated, damaged or made by anybody.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,9 +66,8 @@ class _Parser:
         version = self.model.specificationVersion
         if (version, function.opset) != (SPECIFICATION, OPSET):
             raise GraphError(
-                f"{self.place}: its operators are those of {function.opset or 'no operator set'} in specification "
-                f"{version}, this edgeskin reads those of {OPSET} in {SPECIFICATION}; `edgeskin inspect` shows what is "
-                "in it"
+                f"{self.place}: its operators are those of {function.opset!r} in specification {version}, this "
+                f"edgeskin reads those of {OPSET!r} in {SPECIFICATION}; `edgeskin inspect` shows what is in it"
             )
         if OPSET not in function.block_specializations:
             raise GraphError(f"{self.place}: holds no code for {OPSET}; {AGAIN}")
@@ -82,8 +82,7 @@ class _Parser:
     def _function(self) -> Any:
         functions = self.model.mlProgram.functions
         if list(functions) != ["main"]:
-            names = ", ".join(sorted(functions)) or "none"
-            raise GraphError(f"{self.place}: its functions are {names}, not main; {AGAIN}")
+            raise GraphError(f"{self.place}: its functions are {sorted(functions)}, not main alone; {AGAIN}")
         return functions["main"]
 
     def _operations(self, operations: Any) -> Iterator[Operation]:
@@ -173,7 +172,7 @@ class _Parser:
             each.WhichOneof("dimension") != "constant" for each in dimensions
         ):
             raise GraphError(f"{self.place}: a tensor has no fixed shape, and no network of ours is without; {AGAIN}")
-        if np.prod(sizes, dtype=np.float64) > _LARGEST:
+        if math.prod(sizes) > _LARGEST:
             raise GraphError(f"{self.place}: a tensor has the shape {list(sizes)}; {AGAIN}")
         return sizes
 

@@ -106,7 +106,7 @@ class Group:
     def pads(self, operation: Operation) -> Pads:
         """The pads of a window, which are explicit in every program of ours."""
         kind = self.word(operation, "pad_type")
-        self.demand(kind == "custom", f"its {operation.kind} pads by the rule {kind}")
+        self.demand(kind == "custom", f"its {operation.kind} pads by the rule {kind!r}")
         numbers = self.numbers(operation, "pad")
         self.demand(len(numbers) == 4, f"its {operation.kind} has {len(numbers)} pads")
         top, bottom, left, right = numbers

@@ -156,7 +156,7 @@ def _resize(group: Group) -> Read:
     (operation,) = group.operations
     if operation.kind == "resize_bilinear":
         mode = group.word(operation, "sampling_mode")
-        group.demand(mode == "UNALIGN_CORNERS", f"it resizes by {mode}")
+        group.demand(mode == "UNALIGN_CORNERS", f"it resizes by {mode!r}")
         height, width = (int(group.number(operation, f"target_size_{side}")) for side in ("height", "width"))
     else:
         linear = operation.kind == "upsample_bilinear"
