@@ -1,5 +1,6 @@
 """Run a package of ours in Core ML, as an app does: a picture in, arrays out."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,9 +64,11 @@ class CoremlSession:
         if metadata is not None:
             features[METADATA] = metadata[None]
         found = self._model.predict(features)
-        absent = [name for name in self._outputs if name not in found]
+        absent = [name for name in self._outputs if np.size(found.get(name, ())) != math.prod(self._shapes[name])]
         if absent:
-            raise TargetError(f"{self._path}: Core ML gave no {', '.join(absent)}. Export the package again")
+            raise TargetError(
+                f"{self._path}: Core ML gave no {', '.join(absent)} of the package's shape. Export the package again"
+            )
         return {name: np.asarray(found[name], np.float32).reshape(self._shapes[name]) for name in self._outputs}
 
     def placement(self) -> Placement:
