@@ -134,6 +134,23 @@ def one_step(data: np.ndarray) -> np.ndarray:
     return changed
 
 
+def along_the_inputs(model: onnx.ModelProto, weight: str) -> None:
+    """As many scales as a weight has inputs, along that axis."""
+    (stored,) = [each for each in model.graph.initializer if each.name == weight]
+    edit(model, f"{weight}_scale", lambda _: np.full(stored.dims[1], 0.01, np.float32))
+    edit(model, f"{weight}_zero_point", lambda _: np.zeros(stored.dims[1], np.int8))
+    set_attribute(model, f"{weight}_dequantized", "axis", 1)
+
+
+def for_each_channel(model: onnx.ModelProto, tensor: str) -> None:
+    """The scale of a map, once for each of its eight channels."""
+    edit(model, f"{tensor}_scale", lambda x: np.full(8, x, np.float32))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(8, np.int8), "zero_points"))
+    for node in model.graph.node:
+        if node.name in (f"{tensor}_quantized", f"{tensor}_dequantized"):
+            node.input[2] = "zero_points"
+
+
 MISTAKES: dict[str, Callable[[onnx.ModelProto], None]] = {
     "a scale off by a thousandth": lambda model: edit(model, "encoder.deep_scale", lambda x: x * np.float32(1.001)),
     "the scale of one channel": lambda model: edit(model, "encoder.stem.weight_scale", lambda x: x[::-1].copy()),
@@ -143,6 +160,9 @@ MISTAKES: dict[str, Callable[[onnx.ModelProto], None]] = {
     "the axes of a mean": lambda model: edit(model, "mean_1.axes", lambda x: x - 1),
     "the axis of a softmax": lambda model: set_attribute(model, "Softmax", "axis", 0),
     "the axis of a scale": lambda model: set_attribute(model, "encoder.stem.weight_dequantized", "axis", 1),
+    "scales along the wrong axis": lambda model: along_the_inputs(model, "encoder.stem.weight"),
+    "a scale for each channel of a map": lambda model: for_each_channel(model, "encoder.stem"),
+    "an infinite scale": lambda model: edit(model, "encoder.stem_scale", lambda x: x * np.float32(np.inf)),
     "nearest instead of linear": lambda model: set_attribute(model, "Resize", "mode", "nearest"),
     "corners aligned": lambda model: set_attribute(model, "Resize", "coordinate_transformation_mode", "align_corners"),
     "the middle of the pixels": lambda model: edit(model, "pixel_zero", lambda x: x - 1),
@@ -169,14 +189,39 @@ def test_a_mistake_in_the_file_is_seen(mistake: str, graph: Graph) -> None:
 # --- what the parser refuses ---
 
 
-def test_the_twin_for_onnxruntime_is_refused_by_the_name_of_a_node(network_of: Callable[[], Network]) -> None:
-    """Its zero points are 128: TensorRT's documentation of quantized types has symmetric ones alone."""
-    with pytest.raises(TargetError, match=r"(?s)parser refuses it:\n  \S+ \((De)?[qQ]uantizeLinear\): "):
-        parser.define_model(to_onnx(network_of(), activations="uint8"))
+REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
+    "an activation zero point": (
+        lambda model: edit(model, "zero_point", lambda x: x + np.int8(3)),
+        r"pixels_1_quantized \(QuantizeLinear\): .*Non-zero zero point",
+    ),
+    "a scale of zero": (
+        lambda model: edit(model, "encoder.stem_scale", lambda x: x * np.float32(0)),
+        r"encoder\.stem_quantized \(QuantizeLinear\): .*must all be positive",
+    ),
+    "a float16 scale": (
+        lambda model: edit(model, "encoder.stem_scale", lambda x: x.astype(np.float16)),
+        r"encoder\.deep \(Conv\): .*\n.*must be of same type",
+    ),
+}
 
 
-def test_an_int32_bias_is_refused_by_the_name_of_its_node(tmp_path: Path, network_of: Callable[[], Network]) -> None:
-    model = to_onnx(network_of())
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_the_parser_refuses_is_told_by_the_name_of_a_node_in_its_own_words(what: str, graph: Graph) -> None:
+    model = load(graph.int8)
+    change, told = REFUSED[what]
+    change(model)
+    with pytest.raises(TargetError, match=rf"parser refuses it:\n  {told}") as refusal:
+        parser.define_model(model)
+    assert "cudaError" not in str(refusal.value)
+
+
+def test_the_twin_for_onnxruntime_is_refused(graph: Graph) -> None:
+    with pytest.raises(TargetError, match=r"parser refuses it:\n  pixels_1 \(DequantizeLinear\): .*UINT8"):
+        parser.define_model(to_onnx(read(graph.int8), activations="uint8"))
+
+
+def test_an_int32_bias_is_refused_by_the_name_of_its_node(tmp_path: Path, graph: Graph) -> None:
+    model = load(graph.int8)
     conv = next(node for node in model.graph.node if node.name == "encoder.deep")
     size = next(each for each in model.graph.initializer if each.name == conv.input[2]).dims[0]
     for name, data in (("whole", np.ones(size, np.int32)), ("step", np.ones(size, np.float32))):
@@ -202,11 +247,6 @@ def test_a_file_that_is_no_onnx_is_an_error_before_tensorrt_sees_it(tmp_path: Pa
     path.write_bytes(b"no network")
     with pytest.raises(GraphError, match="not an ONNX file"):
         parser.define(path)
-
-
-@pytest.fixture
-def network_of(graph: Graph) -> Callable[[], Network]:
-    return lambda: read(graph.int8)
 
 
 def test_a_definition_can_be_walked_twice_and_outlives_the_model(graph: Graph) -> None:

@@ -4,6 +4,11 @@ The network is strongly typed: what a tensor is stored as is what the file says,
 in the file is kept: a layer is called after its ONNX node and says so in its metadata, its output after the node's; a
 node that becomes several layers numbers all but one. Weights of float convolutions are inside their layers, without a
 name; `Names` has them from the file.
+
+It is no lint (tensorrt-rtx 1.7.1). It refuses a zero point other than 0, a DequantizeLinear of uint8 or int32, a scale
+that is not above 0, and float types that do not meet. It takes, and builds, scales along the wrong axis of a weight, a
+scale for each channel of an activation, an infinite scale, and any opset number, 99 included; what it makes of those is
+seen only by reading back.
 """
 
 from collections.abc import Mapping
