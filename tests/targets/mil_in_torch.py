@@ -141,6 +141,7 @@ def upsampled(get: Get, mode: str) -> Tensor:
     if mode == "nearest":
         return functional.interpolate(get("x"), size=size, mode="nearest")
     assert not bool(get("align_corners"))
+    assert get("half_pixel_centers") is None  # by default they are half pixels where corners are not aligned
     return resized(get, size)
 
 

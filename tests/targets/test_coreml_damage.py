@@ -343,6 +343,83 @@ def test_a_manifest_that_names_no_part_of_the_package_is_refused(content: str, s
     assert refusal(damaged).startswith(said)
 
 
+# --- more than was written ---
+
+
+def of_kind(message: Any, kind: str) -> Any:
+    """The first operator of a kind."""
+    return next(each for each in block(message).operations if each.type == kind)
+
+
+def stored(numbers: list[int]) -> Any:
+    """A constant of whole numbers, to stand at its place."""
+    value = tools.proto.MIL_pb2.Value()
+    value.type.tensorType.dataType = tools.proto.MIL_pb2.DataType.INT32
+    value.type.tensorType.rank = 1
+    value.type.tensorType.dimensions.add().constant.size = len(numbers)
+    value.immediateValue.tensor.ints.values.extend(numbers)
+    return value
+
+
+def says_more(kind: str, word: str) -> Callable[[Any], None]:
+    def change(message: Any) -> None:
+        of_kind(message, kind).inputs[word].arguments.add().value.CopyFrom(stored([1]))
+
+    return change
+
+
+def has_an_attribute(message: Any) -> None:
+    of_kind(message, "conv").attributes["strides"].CopyFrom(stored([9, 9]))
+
+
+def has_an_argument_in_a_constant(message: Any) -> None:
+    of_kind(message, "const").inputs["val"].arguments.add().value.CopyFrom(stored([1]))
+
+
+def is_defined_twice(message: Any) -> None:
+    operations = block(message).operations
+    weight = of_kind(message, "constexpr_affine_dequantize")
+    operations.insert(0, weight)
+
+
+def stands_behind(message: Any) -> None:
+    operations = block(message).operations
+    weight = of_kind(message, "constexpr_affine_dequantize")
+    operations.append(weight)
+    operations.remove(weight)
+
+
+def is_cast_to_integers(message: Any) -> None:
+    cast = of_kind(message, "cast")
+    word = next(
+        each for each in block(message).operations if each.outputs[0].name == cast.inputs["dtype"].arguments[0].name
+    )
+    word.attributes["val"].immediateValue.tensor.strings.values[0] = "int32"
+    cast.outputs[0].type.tensorType.dataType = tools.proto.MIL_pb2.DataType.INT32
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (says_more("conv", "half_pixel_centers"), "a conv says 'half_pixel_centers'"),
+        (says_more("quantize", "axis"), "a quantize says 'axis'"),
+        (says_more("dequantize", "zero_point"), "a dequantize says 'zero_point'"),
+        (has_an_attribute, "says 'strides'"),
+        (has_an_argument_in_a_constant, "says 'val'"),
+        (is_defined_twice, "is defined twice"),
+        (stands_behind, "which stands behind it"),
+        (is_cast_to_integers, "makes int32 of"),
+    ],
+)
+def test_what_no_program_of_ours_says_is_refused_though_all_else_is_right(
+    change: Callable[[Any], None], said: str, damaged: Artifact
+) -> None:
+    message = model(damaged)
+    change(message)
+    keep(damaged, message)
+    assert said in refusal(damaged)
+
+
 def with_blob(artifact: Artifact, **changes: Any) -> int:
     """Change where the specification says its blob lies; its true offset."""
     message = model(artifact)

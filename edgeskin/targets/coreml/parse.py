@@ -5,7 +5,7 @@ Nothing of it is believed before it was checked, as a package may be truncated, 
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,11 @@ SPECIFICATION = 8
 """The version of the specification that has it."""
 AFFINE = "constexpr_affine_dequantize"
 """The operator behind integers that stand for floats."""
+_STORED: Mapping[str, frozenset[str]] = {
+    "const": frozenset({"val"}),
+    AFFINE: frozenset({"quantized_data", "scale", "zero_point", "axis"}),
+}
+"""The attributes of what the package holds; an operator that computes has none but its name."""
 _KINDS = {
     "BOOL": "bool", "STRING": "str", "FLOAT16": "float16", "FLOAT32": "float32", "INT8": "int8", "UINT8": "uint8",
     "INT16": "int16", "UINT16": "uint16", "INT32": "int32", "UINT32": "uint32", "INT64": "int64",
@@ -60,6 +65,8 @@ class _Parser:
         self.described = require("coremltools.proto.FeatureTypes_pb2")
         self.constants: dict[str, Constant] = {}
         self.integers: dict[str, Integers] = {}
+        self.names: set[str] = set()
+        """What there is so far."""
 
     def program(self) -> Program:
         function = self._function()
@@ -72,7 +79,7 @@ class _Parser:
         if OPSET not in function.block_specializations:
             raise GraphError(f"{self.place}: holds no code for {OPSET}; {AGAIN}")
         block = function.block_specializations[OPSET]
-        inputs = {given.name: self._value(given) for given in function.inputs}
+        inputs = {given.name: self._defined(given) for given in function.inputs}
         operations = tuple(self._operations(block.operations))
         description = self.model.description
         features = tuple(self._feature(each) for each in (*description.input, *description.output))
@@ -89,7 +96,13 @@ class _Parser:
         for operation in operations:
             if len(operation.outputs) != 1 or operation.blocks:
                 raise GraphError(f"{self.place}: {operation.type!r} is no operator that edgeskin reads; {AGAIN}")
-            output = self._value(operation.outputs[0])
+            self._demand_known(operation)
+            # What it reads stands before it, so it is not there yet itself.
+            inputs = {
+                word: tuple(self._argument(operation, word, binding) for binding in argument.arguments)
+                for word, argument in operation.inputs.items()
+            }
+            output = self._defined(operation.outputs[0])
             if operation.type == "const":
                 value = operation.attributes["val"]
                 if operation.outputs[0].type != value.type:
@@ -98,17 +111,32 @@ class _Parser:
             elif operation.type == AFFINE:
                 self.integers[output.name] = self._integers(operation, output)
             else:
-                inputs = {
-                    word: tuple(self._argument(output.name, word, binding) for binding in argument.arguments)
-                    for word, argument in operation.inputs.items()
-                }
                 yield Operation(_identifier(operation.type), inputs, output)
 
-    def _argument(self, owner: str, word: str, binding: Any) -> str:
+    def _demand_known(self, operation: Any) -> None:
+        """Raises: GraphError where an operator says more than such an operator of ours."""
+        known = _STORED.get(operation.type, frozenset())
+        more = set(operation.attributes) - known - {"name"} or (set(operation.inputs) if known else set())
+        if more:
+            name, words = operation.outputs[0].name, ", ".join(sorted(map(repr, more)))
+            raise GraphError(f"{self.place}: {name} says {words}, which no program of ours says; {AGAIN}")
+
+    def _defined(self, named: Any) -> Value:
+        """A value that begins here, and nowhere else."""
+        value = self._value(named)
+        if value.name in self.names:
+            raise GraphError(f"{self.place}: {value.name} is defined twice; {AGAIN}")
+        self.names.add(value.name)
+        return value
+
+    def _argument(self, operation: Any, word: str, binding: Any) -> str:
         """The name of what an operator reads; a constant that stands at its place gets a name."""
         if binding.WhichOneof("binding") == "name":
-            return _identifier(binding.name)
-        name = f"{owner}({word})"
+            name = _identifier(binding.name)
+            if name not in self.names:
+                raise GraphError(f"{self.place}: a {operation.type} reads {name}, which stands behind it; {AGAIN}")
+            return name
+        name = f"{operation.outputs[0].name}({word})"
         self.constants[name] = self._constant(binding.value)
         return name
 

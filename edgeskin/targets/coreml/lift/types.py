@@ -17,6 +17,38 @@ _AT_THE_DOOR = ("mul", "add")
 """The operators that compute in the float32 of a picture."""
 _KEEPS_SHAPE = ("quantize", "dequantize", "cast", "relu", "relu6")
 
+_WINDOW = "x strides pad_type pad"
+_SAYS: Mapping[str, frozenset[str]] = {
+    kind: frozenset(words.split())
+    for kind, words in {
+        "conv": f"{_WINDOW} weight bias dilations groups",
+        "conv_transpose": f"{_WINDOW} weight bias dilations groups output_shape",
+        "linear": "x weight bias",
+        "max_pool": f"{_WINDOW} kernel_sizes ceil_mode",
+        "avg_pool": f"{_WINDOW} kernel_sizes ceil_mode exclude_padding_from_average",
+        "add": "x y",
+        "mul": "x y",
+        "relu": "x",
+        "relu6": "x",
+        "sigmoid": "x",
+        "sigmoid_hard": "x alpha beta",
+        "softmax": "x axis",
+        "reduce_mean": "x axes keep_dims",
+        "reduce_max": "x axes keep_dims",
+        "concat": "values axis interleave",
+        "upsample_bilinear": "x scale_factor_height scale_factor_width align_corners",
+        "upsample_nearest_neighbor": "x scale_factor_height scale_factor_width",
+        "resize_bilinear": "x target_size_height target_size_width sampling_mode",
+        "pad": "x pad mode constant_val",
+        "reshape": "x shape",
+        "slice_by_size": "x begin size",
+        "cast": "x dtype",
+        "quantize": "input scale output_dtype",
+        "dequantize": "input scale",
+    }.items()
+}
+"""All that an operator of ours may say, by its kind: what else MIL lets it say might change what it computes."""
+
 
 @dataclass(frozen=True)
 class Types:
@@ -32,13 +64,17 @@ class Types:
         It is the program's float, but at the door; `quantize` and `cast` make what they say.
         """
         output, kind = operation.output, operation.kind
+        more = set(operation.inputs) - _SAYS.get(kind, frozenset())
+        if more:
+            words = ", ".join(sorted(map(repr, more)))
+            raise GraphError(f"{output.name}: a {kind} says {words}, which no program of ours says; export it again")
         read = {name: self._type(name, output.name) for name in _names(operation)}
         for name, found in read.items():
             if found == "int8" and name in self.values and kind != "dequantize":
                 raise GraphError(f"{output.name}: computes on the integers of {name}; export it again")
         floats = {found for found in read.values() if found in _FLOATS.values()}
         if kind == "cast":
-            right = output.kind == self._said(operation, "dtype")
+            right = output.kind == self._said(operation, "dtype") and output.kind in _FLOATS.values()
         elif kind == "quantize":
             right = output.kind == self._said(operation, "output_dtype") == "int8" and floats == {self.compute}
         else:
