@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from edgeskin.targets.base import Artifact
-from edgeskin.targets.coreml import CoremlTarget, engine
+from edgeskin.targets.coreml import CoremlTarget, engine, note
+from edgeskin.targets.coreml.parse import parse
 
 PROCESSORS = ("all", "cpu", "gpu", "neural engine")
 """Those of an Apple silicon Mac."""
@@ -31,7 +32,8 @@ class StandIn:
     handed: list[Mapping[str, object]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._session = CoremlTarget().execute(Artifact(self.path, "coreml", "int8", ""))
+        written = note.of(parse(self.path))
+        self._session = CoremlTarget().execute(Artifact(self.path, "coreml", written.precision, written.graph_sha256))
 
     def predict(self, features: Mapping[str, object]) -> Mapping[str, npt.NDArray[np.float32]]:
         self.handed.append(features)
