@@ -1,0 +1,391 @@
+"""TensorRT through its own program, `trtexec`, for boards whose Python bindings fit no Python of ours: JetPack 5.
+
+trtexec takes files and leaves files. Raw input files hold the numbers in the order of memory, as `numpy.tofile` writes
+them; it reads as many bytes as an input has and says nothing where there are fewer, so they are counted here. Outputs
+come back as JSON with six significant digits, at most 5e-7 of a probability. Times are JSON too, in milliseconds; some
+versions list the warm-up among them, so it is left out here, by trtexec's own rule: what began computing before
+`--warmUp` milliseconds.
+
+Sources, all of NVIDIA/TensorRT: samples/trtexec/README.md (raw inputs, `--loadInputs`, shapes, `--stronglyTyped`);
+samples/common/sampleOptions.cpp (every option, in its help); sampleReporting.cpp (exportJSONTrace, exportJSONOutput,
+printPerformanceReport); sampleUtils.cpp (loadFromFile). Nothing here has met the program itself yet: tests run a
+stand-in that writes these formats.
+"""
+
+import math
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from edgeskin import files
+from edgeskin.contract.model import ModelCard
+from edgeskin.errors import TargetError
+from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, Precision, UInt8
+from edgeskin.targets.tensorrt.generations import Generation, Version, from_number, of, words
+
+JETPACK_PLACE = Path("/usr/src/tensorrt/bin/trtexec")
+"""Where JetPack puts it, outside the PATH."""
+
+ENGINE, LAYERS, OUTPUTS, TIMES = "engine.plan", "layers.json", "outputs.json", "times.json"
+PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
+"""What there is a file for."""
+
+_BANNER = re.compile(r"\[TensorRT v(\d+)\]")
+_ASKED_BYTES = re.compile(r"Requested amount of GPU memory \((\d+) bytes\)")
+_OUT_OF_MEMORY = re.compile(r"out ?of ?memory", re.IGNORECASE)
+_OTHER_VERSION = re.compile(
+    r"not compatible with this version of TensorRT(?:, expecting \w+ version (\S+) got (\S+?),)?"
+)
+_KILLED = (-9, 137)
+"""How a program ends that the kernel stopped for want of memory: by signal 9, or as a shell says it."""
+_LAST_LINES = 5
+
+
+# --- command lines ---
+
+
+def input_shapes(card: ModelCard) -> Mapping[str, tuple[int, ...]]:
+    """The shape of each input of a network, without the batch."""
+    shapes: dict[str, tuple[int, ...]] = {IMAGE: (3, card.size, card.size)}
+    if card.metadata is not None:
+        shapes[METADATA] = (card.metadata.width,)
+    return shapes
+
+
+def build_line(
+    generation: Generation,
+    precision: Precision,
+    *,
+    onnx: str,
+    engine: str,
+    layers: str,
+    inputs: Mapping[str, tuple[int, ...]],
+    largest_batch: int,
+    timing_cache: str | None = None,
+) -> tuple[str, ...]:
+    """The options that build an engine for batches of 1 to `largest_batch`, fastest at 1, without running it.
+
+    onnx: the file of this generation's opset. engine, layers: where the engine and what is in it are written.
+    inputs: as `input_shapes`. timing_cache: a file that makes the next build faster, made where there is none.
+
+    Raises: TargetError for a precision or a generation that it cannot build.
+    """
+    if precision not in PRECISIONS:
+        raise TargetError(f"there is no file for TensorRT in {precision}; choose {' or '.join(PRECISIONS)}")
+    if generation.build_only is None:
+        raise TargetError(f"TensorRT {generation.name} is not built by trtexec; its Python bindings build it")
+    said = {"flags": ("--int8", "--fp16") if precision == "int8" else (), "asked": ("--stronglyTyped",), "always": ()}
+    smallest, largest = _shapes(inputs, 1), _shapes(inputs, largest_batch)
+    return (
+        f"--onnx={onnx}",
+        *said[generation.typing],
+        f"--minShapes={smallest}",
+        f"--optShapes={smallest}",
+        f"--maxShapes={largest}",
+        f"--saveEngine={engine}",
+        *(() if timing_cache is None else (f"--timingCacheFile={timing_cache}",)),
+        "--profilingVerbosity=detailed",
+        f"--exportLayerInfo={layers}",
+        generation.build_only,
+    )
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to run: at least so many milliseconds to warm up, then at least so many seconds and queries."""
+
+    warm_up_ms: int
+    duration_s: int
+    iterations: int
+
+
+ONCE = Effort(0, 0, 1)
+"""For the answers alone."""
+TIMED = Effort(1000, 10, 1024)
+"""For times."""
+
+
+def run_line(
+    engine: str, raw: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], effort: Effort
+) -> tuple[str, ...]:
+    """The options that run a saved engine on given inputs.
+
+    raw: the file of each input, by name. shapes: of each input, with the batch.
+    """
+    return (
+        f"--loadEngine={engine}",
+        f"--loadInputs={','.join(f'{name}:{file}' for name, file in raw.items())}",
+        f"--shapes={','.join(f'{name}:{_by(shape)}' for name, shape in shapes.items())}",
+        f"--warmUp={effort.warm_up_ms}",
+        f"--duration={effort.duration_s}",
+        f"--iterations={effort.iterations}",
+        f"--exportOutput={OUTPUTS}",
+        f"--exportTimes={TIMES}",
+    )
+
+
+def _shapes(inputs: Mapping[str, tuple[int, ...]], batch: int) -> str:
+    return ",".join(f"{name}:{_by((batch, *shape))}" for name, shape in inputs.items())
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+# --- what it leaves ---
+
+
+class _Written(BaseModel):
+    """Strict about what is read of it; other keys are other versions' business."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _Output(_Written):
+    name: str
+    dimensions: str
+    values: tuple[float, ...]
+
+
+class _Query(_Written):
+    began_ms: float = Field(alias="startComputeMs")
+    compute_ms: float = Field(alias="computeMs", gt=0)
+    latency_ms: float = Field(alias="latencyMs", gt=0)
+
+
+_OUTPUTS, _QUERIES = TypeAdapter(tuple[_Output, ...]), TypeAdapter(tuple[_Query, ...])
+_NO_NUMBER = re.compile(r"[\s,:\[](-?(?:nan|inf)\w*)[\s,\]}]", re.IGNORECASE)
+"""How C++ prints what is not finite; JSON has no word for it."""
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Times:
+    """What each query took behind the warm-up, in milliseconds, in order.
+
+    compute_ms: on the GPU alone. latency_ms: with the copies to it and back.
+    """
+
+    compute_ms: tuple[float, ...]
+    latency_ms: tuple[float, ...]
+
+
+def read_outputs(path: Path, expected: Mapping[str, tuple[int, ...]]) -> Mapping[str, Float32]:
+    """The outputs that `--exportOutput` wrote, by name. expected: the shape of each, with the batch.
+
+    Raises: TargetError for a file that is absent or no such JSON, an output that is missing, of another shape, or not
+    finite.
+    """
+    found = {output.name: output for output in _parsed(path, _OUTPUTS)}
+    if found.keys() != expected.keys():
+        raise _unlike(path, f"has {', '.join(found) or 'no outputs'}, and {', '.join(expected)} were asked for")
+    for name, shape in expected.items():
+        if found[name].dimensions != _by(shape) or len(found[name].values) != math.prod(shape):
+            given = f"{found[name].dimensions} with {len(found[name].values)} values"
+            raise _unlike(path, f"has {name} as {given}, and {_by(shape)} was asked for")
+    return {name: np.asarray(found[name].values, np.float32).reshape(shape) for name, shape in expected.items()}
+
+
+def read_times(path: Path, warm_up_ms: float) -> Times:
+    """The times that `--exportTimes` wrote, those of the warm-up left out.
+
+    Raises: TargetError for a file that is absent or no such JSON, or that holds nothing behind the warm-up.
+    """
+    queries = [each for each in _parsed(path, _QUERIES) if each.began_ms >= warm_up_ms]
+    if not queries:
+        raise _unlike(path, f"has no query behind the first {warm_up_ms:g} ms")
+    return Times(tuple(each.compute_ms for each in queries), tuple(each.latency_ms for each in queries))
+
+
+def _parsed(path: Path, kind: TypeAdapter[_T]) -> _T:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if found := _NO_NUMBER.search(text):
+            raise _unlike(path, f"holds {found[1]}, which is no finite number")
+        return kind.validate_json(text)
+    except FileNotFoundError as error:
+        raise _unlike(path, "was not written") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _unlike(path, f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from error
+    except (OSError, ValueError) as error:
+        raise _unlike(path, f"cannot be read: {error}") from error
+
+
+def _unlike(path: Path, what: str) -> TargetError:
+    return TargetError(
+        f"trtexec's {path.name} is not what was asked for: {what}. Run trtexec by hand to see what it says"
+    )
+
+
+# --- the program ---
+
+
+@dataclass(frozen=True)
+class Built:
+    """An engine file, and the file in which trtexec says what is in it."""
+
+    engine: Path
+    layers: Path
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What an engine answered to one batch, by head, and how long its queries took."""
+
+    outputs: Mapping[str, Float32]
+    times: Times
+
+
+@dataclass(frozen=True)
+class Trtexec:
+    """The program on this machine, and the version of TensorRT that it is of."""
+
+    program: Path
+    version: Version
+
+    @staticmethod
+    def find() -> "Trtexec":
+        """The program on the PATH, or where JetPack puts it.
+
+        Raises: TargetError where there is none, or where it does not say its version.
+        """
+        found = shutil.which("trtexec")
+        if found is None and not JETPACK_PLACE.is_file():
+            raise TargetError(
+                f"no trtexec on the PATH, nor at {JETPACK_PLACE}, where JetPack puts it. On a Jetson: "
+                "sudo apt install nvidia-jetpack; elsewhere put TensorRT's bin folder on the PATH"
+            )
+        return Trtexec.at(JETPACK_PLACE if found is None else Path(found))
+
+    @staticmethod
+    def at(program: Path) -> "Trtexec":
+        """The program at a place. Raises: TargetError where it cannot be run, or does not say its version."""
+        _, log = _call(program, ("--help",), Path.cwd())
+        banner = _BANNER.search(log)
+        if banner is None:
+            raise TargetError(f"{program}: does not say which TensorRT it is of, as [TensorRT v8502]. Is it trtexec?")
+        return Trtexec(program, from_number(int(banner[1])))
+
+    @property
+    def generation(self) -> Generation:
+        """What its version is handed. Raises: TargetError for one that edgeskin does not know."""
+        return of(self.version)
+
+    def build(
+        self,
+        onnx: Path,
+        card: ModelCard,
+        precision: Precision,
+        folder: Path,
+        *,
+        largest_batch: int = 8,
+        timing_cache: Path | None = None,
+    ) -> Built:
+        """Build an engine into an existing folder, wholly or not at all.
+
+        onnx: the file for this generation, which `lint.check` should have passed.
+
+        Raises: TargetError as `build_line`, and where trtexec fails, with its last words.
+        """
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".trtexec-") as place:
+            line = build_line(
+                self.generation,
+                precision,
+                onnx=str(onnx.resolve()),
+                engine=ENGINE,
+                layers=LAYERS,
+                inputs=input_shapes(card),
+                largest_batch=largest_batch,
+                timing_cache=None if timing_cache is None else str(timing_cache.resolve()),
+            )
+            self._run(line, Path(place))
+            made = [Path(place) / name for name in (ENGINE, LAYERS)]
+            for path in made:
+                if not path.is_file() or not path.stat().st_size:
+                    raise _unlike(path, "was not written")
+            engine, layers = (path.replace(folder / path.name) for path in made)
+        return Built(engine, layers)
+
+    def run(
+        self, engine: Path, card: ModelCard, image: UInt8, metadata: Float32 | None = None, effort: Effort = ONCE
+    ) -> Ran:
+        """Run a saved engine on one batch.
+
+        Shapes: image uint8 [N, 3, S, S], metadata float32 [N, M] exactly where the network takes it.
+
+        Raises: TargetError for an input of another shape or type; where trtexec fails, with its last words: an engine
+        of another version, memory that was not there; where its answers are not what was asked for.
+        """
+        shapes = input_shapes(card)
+        Inputs(str(engine), shapes[IMAGE], None if card.metadata is None else card.metadata.width).demand(
+            image, metadata
+        )
+        pixels: UInt8 | Float32 = image if self.generation.takes_bytes else image.astype(np.float32)
+        given = {IMAGE: pixels} if metadata is None else {IMAGE: pixels, METADATA: metadata}
+        with tempfile.TemporaryDirectory(prefix="edgeskin-trtexec-") as place:
+            folder = Path(place)
+            raw = {name: f"{name}.bin" for name in given}
+            for name, values in given.items():
+                files.write_bytes(folder / raw[name], values.tobytes())
+            line = run_line(str(engine.resolve()), raw, {name: values.shape for name, values in given.items()}, effort)
+            self._run(line, folder)
+            outputs = read_outputs(folder / OUTPUTS, _output_shapes(card, len(image)))
+            return Ran(outputs, read_times(folder / TIMES, effort.warm_up_ms))
+
+    def _run(self, line: tuple[str, ...], folder: Path) -> None:
+        code, log = _call(self.program, line, folder)
+        if code:
+            raise TargetError(f"{self.program} of TensorRT {words(self.version)} failed: {_reason(code, log)}")
+
+
+def _output_shapes(card: ModelCard, batch: int) -> Mapping[str, tuple[int, ...]]:
+    return {
+        head.name: (batch, 1, card.size, card.size) if head.kind == "mask" else (batch, len(head.labels))
+        for head in card.heads
+    }
+
+
+def _call(program: Path, line: tuple[str, ...], folder: Path) -> tuple[int, str]:
+    """Run the program in a folder: its exit code, and all that it said."""
+    try:
+        done = subprocess.run(  # noqa: S603  (trtexec with our own options, and no shell reads them)
+            [str(program), *line],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise TargetError(
+            f"{program}: cannot be run: {error.strerror or error}. Is it trtexec for this machine?"
+        ) from error
+    return done.returncode, done.stdout
+
+
+def _reason(code: int, log: str) -> str:
+    """Why it failed and what to do, from what it said."""
+    if other := _OTHER_VERSION.search(log):
+        versions = f": it is of {other[2]}, this is {other[1]}" if other[1] else ""
+        return f"the engine was built by another version of TensorRT{versions}. Build it again on this machine"
+    if asked := _ASKED_BYTES.search(log):
+        mib = int(asked[1]) / 2**20
+        return (
+            f"out of memory: {mib:.1f} MiB were asked for at once. Close other programs, or build for a smaller batch"
+        )
+    if _OUT_OF_MEMORY.search(log) or code in _KILLED:
+        told = "the system stopped it" if code in _KILLED else "it does not say how much was asked for"
+        return f"out of memory: {told}. Close other programs, add swap, or build for a smaller batch"
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if "[E]" in line] or lines
+    return f"exit code {code}: " + ("; ".join(errors[-_LAST_LINES:]) or "without a word")
