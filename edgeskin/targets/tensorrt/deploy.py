@@ -1,0 +1,282 @@
+"""The deploy folder: all that a board needs to build its own engine, made where there is no GPU.
+
+A Graph folder, with fp32.opset17.onnx  int8.opset17.onnx  build.sh  recipe.json
+
+It is a Graph folder, of the same hash as the one it was made from, so that `edgeskin export --from FOLDER --target
+tensorrt` finishes on the board; only checkpoint.safetensors stays behind. fp32.onnx and int8.onnx are the files of
+opset 21, those of opset 17 the same networks for the generations that get these. `build.sh` needs a shell and trtexec
+alone. Equal inputs give equal bytes.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from edgeskin import files
+from edgeskin.contract.frozen import Frozen
+from edgeskin.errors import GraphError
+from edgeskin.graph.conformity import float_network, integer_network
+from edgeskin.graph.folder import PARTS, Graph
+from edgeskin.graph.ir import Network
+from edgeskin.graph.write import OPSET, Opset, write_onnx
+from edgeskin.targets.base import Precision
+from edgeskin.targets.tensorrt import lint
+from edgeskin.targets.tensorrt.generations import TRTEXEC, Generation, Version
+from edgeskin.targets.tensorrt.trtexec import JETPACK_PLACE, PRECISIONS, build_line, input_shapes
+
+RECIPE, SCRIPT = "recipe.json", "build.sh"
+FORMAT = 1
+_LEFT_BEHIND = ("checkpoint.safetensors",)
+_CARRIED = tuple(part for part in PARTS if part not in _LEFT_BEHIND)
+
+
+class Line(Frozen):
+    """How one generation of TensorRT builds one precision.
+
+    generation: its name in `generations`. onnx: the file, of opset `opset`. engine: what it becomes. options: of
+    trtexec, run inside the folder.
+    """
+
+    generation: str
+    precision: Precision
+    opset: int
+    onnx: str
+    engine: str
+    options: tuple[str, ...]
+
+
+class Recipe(Frozen):
+    """What a deploy folder is for. files: the SHA-256 of every other part, as `files.sha256`, by name."""
+
+    format: Literal[1] = 1
+    network: str
+    graph_sha256: str
+    largest_batch: int
+    lines: tuple[Line, ...]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """A deploy folder whose parts are known to be what was written."""
+
+    folder: Path
+    graph: Graph
+    recipe: Recipe
+
+    def onnx(self, generation: Generation, precision: Precision) -> Path:
+        """The file that a generation gets. Raises: GraphError where the folder has none for it."""
+        return self.folder / self.line(generation, precision).onnx
+
+    def line(self, generation: Generation, precision: Precision) -> Line:
+        """How a generation builds a precision. Raises: GraphError where the folder does not say."""
+        for line in self.recipe.lines:
+            if (line.generation, line.precision) == (generation.name, precision):
+                return line
+        raise GraphError(f"{self.folder / RECIPE}: no line for TensorRT {generation.name} in {precision}. {_AGAIN}")
+
+
+_AGAIN = "Make the deploy folder again: edgeskin export --target tensorrt"
+
+
+def write(graph: Graph, folder: Path, *, largest_batch: int = 8) -> Deploy:
+    """Make the deploy folder of a Graph folder, in the place of `folder`.
+
+    Raises: GraphError where the Graph folder has no golden cases or cannot be read; ContractError where a network
+    breaks the QAT contract, or a file a rule of the parser that is to read it.
+    """
+    if not graph.golden.is_dir():
+        raise GraphError(f"{graph.golden}: no such folder. Export the run again: edgeskin export --from RUN")
+    networks: Mapping[Precision, Network] = {"int8": integer_network(graph), "fp32": float_network(graph)}
+    with files.new_folder(folder) as building:
+        for part in _CARRIED:
+            if (graph.folder / part).exists():
+                files.copy(graph.folder / part, building / part)
+        for precision, network in networks.items():
+            for opset in sorted({each.opset for each in TRTEXEC} - {OPSET}):
+                write_onnx(network, building / _onnx(precision, opset), opset=opset)
+            for generation in TRTEXEC:
+                place = graph.folder if generation.opset == OPSET else building  # so that an error names what is there
+                lint.check(place / _onnx(precision, generation.opset), generation)
+        lines = tuple(_line(graph, each, precision, largest_batch) for each in TRTEXEC for precision in PRECISIONS)
+        files.write_text(building / SCRIPT, _script(graph, lines))
+        (building / SCRIPT).chmod(0o755)
+        parts = {path.name: files.sha256(path) for path in sorted(building.iterdir())}
+        recipe = Recipe(
+            network=f"{graph.card.name} {graph.card.version}",
+            graph_sha256=graph.sha256,
+            largest_batch=largest_batch,
+            lines=lines,
+            files=parts,
+        )
+        files.write_json(building / RECIPE, recipe.model_dump(mode="json"))
+    return read(folder)
+
+
+def read(folder: Path) -> Deploy:
+    """Open a deploy folder; what a board added to it is left alone.
+
+    Raises: GraphError that names every part that is missing or was changed, or the recipe where it cannot be read.
+    """
+    recipe = _read_recipe(folder / RECIPE)
+    unlisted = sorted({line.onnx for line in recipe.lines} - recipe.files.keys())
+    if unlisted:
+        raise GraphError(f"{folder / RECIPE}: has lines for {', '.join(unlisted)}, but not their hashes. {_AGAIN}")
+    problems = [problem for name, sha256 in recipe.files.items() if (problem := _difference(folder / name, sha256))]
+    if problems:
+        raise GraphError(f"{folder}: not the deploy folder that was made: {'; '.join(problems)}. {_AGAIN}")
+    graph = Graph.open(folder)
+    if graph.sha256 != recipe.graph_sha256:
+        raise GraphError(f"{folder / RECIPE}: speaks of another network than lies beside it. {_AGAIN}")
+    return Deploy(folder, graph, recipe)
+
+
+def _difference(path: Path, sha256: str) -> str | None:
+    if not path.exists():
+        return f"{path.name} is missing"
+    return None if files.sha256(path) == sha256 else f"{path.name} was changed"
+
+
+def _read_recipe(path: Path) -> Recipe:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(value, dict) and value.get("format") != FORMAT:
+            raise GraphError(f"{path}: format {value.get('format')!r}, this edgeskin reads format {FORMAT}. {_AGAIN}")
+        return Recipe.model_validate(value)
+    except FileNotFoundError as error:
+        raise GraphError(f"{path}: no such file. {_AGAIN}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise GraphError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}. {_AGAIN}") from error
+    except (OSError, ValueError) as error:
+        raise GraphError(f"{path}: cannot be read as JSON: {error}. {_AGAIN}") from error
+
+
+def _onnx(precision: Precision, opset: Opset) -> str:
+    return f"{precision}.onnx" if opset == OPSET else f"{precision}.opset{opset}.onnx"
+
+
+def _line(graph: Graph, generation: Generation, precision: Precision, largest_batch: int) -> Line:
+    onnx, stem = _onnx(precision, generation.opset), f"{precision}.tensorrt-{generation.name}"
+    options = build_line(
+        generation,
+        precision,
+        onnx=onnx,
+        engine=f"{stem}.plan",
+        layers=f"{stem}.layers.json",
+        inputs=input_shapes(graph.card),
+        largest_batch=largest_batch,
+        timing_cache=f"tensorrt-{generation.name}.cache",
+    )
+    return Line(
+        generation=generation.name,
+        precision=precision,
+        opset=generation.opset,
+        onnx=onnx,
+        engine=f"{stem}.plan",
+        options=options,
+    )
+
+
+# --- build.sh ---
+
+
+def _script(graph: Graph, lines: tuple[Line, ...]) -> str:
+    """The script that runs the one line for the TensorRT of the machine that it is on."""
+    ranges = "\n".join(
+        f'{"if" if place == 0 else "elif"} [ "$number" -ge {_number(each.oldest)} ] && '
+        f'[ "$number" -lt {_number(each.below)} ]; then\n  generation={each.name}'
+        for place, each in enumerate(TRTEXEC)
+    )
+    known = ", ".join(f"{each.oldest[0]}.{each.oldest[1]} to below {each.below[0]}.{each.below[1]}" for each in TRTEXEC)
+    return _SCRIPT.format(
+        graph=graph.sha256,
+        place=JETPACK_PLACE,
+        precisions="|".join(PRECISIONS),
+        first=PRECISIONS[0],
+        ranges=ranges,
+        known=known,
+        lines="\n".join(map(_case, lines)),
+    )
+
+
+def _number(version: Version) -> int:
+    return version[0] * 100 + version[1]
+
+
+def _case(line: Line) -> str:
+    options = "".join(f" \\\n      {shlex.quote(option)}" for option in line.options)
+    return (
+        f'  "{line.generation} {line.precision}")\n    engine={line.engine}\n    "$trtexec"{options} || failed\n    ;;'
+    )
+
+
+_SCRIPT = """#!/bin/sh
+# Builds an engine with the TensorRT of this machine. recipe.json holds the same lines.
+# Network: {graph}
+#
+#   sh build.sh [{precisions}] [VERSION]
+#
+# VERSION is that of TensorRT, such as 8.5.2, for where it cannot be found out.
+set -eu
+cd "$(dirname "$0")"
+precision=${{1:-{first}}}
+version=${{2:-}}
+
+stop() {{
+  echo "build.sh: $1" >&2
+  exit 1
+}}
+
+failed() {{
+  stop "trtexec failed; its last lines say why. Out of memory: close other programs, or add swap"
+}}
+
+trtexec=$(command -v trtexec || true)
+if [ -z "$trtexec" ]; then
+  trtexec={place}
+fi
+if [ ! -x "$trtexec" ]; then
+  stop "no trtexec on the PATH, nor at $trtexec. On a Jetson: sudo apt install nvidia-jetpack"
+fi
+
+if [ -z "$version" ]; then
+  # Its first line says [TensorRT v8502] for 8.5.2, and [TensorRT v100300] for 10.3.0.
+  said=$("$trtexec" --help 2>&1 | sed -n 's/.*\\[TensorRT v\\([0-9][0-9]*\\)\\].*/\\1/p' | head -n 1)
+  if [ -n "$said" ] && [ "$said" -ge 10000 ]; then
+    version=$((said / 10000)).$((said / 100 % 100))
+  elif [ -n "$said" ]; then
+    version=$((said / 1000)).$((said / 100 % 10))
+  elif command -v dpkg-query >/dev/null; then
+    version=$(dpkg-query -W -f '${{Version}}\\n' libnvinfer8 libnvinfer10 libnvinfer11 2>/dev/null | head -n 1)
+  fi
+fi
+major=${{version%%.*}}
+minor=${{version#"$major"}}
+minor=${{minor#.}}
+minor=${{minor%%[!0-9]*}}
+case $major-$minor in
+  -* | *- | *[!0-9-]*) stop "cannot tell which TensorRT this is ('$version'). Say it: sh build.sh $precision 8.5.2" ;;
+esac
+number=$((major * 100 + minor))
+
+{ranges}
+else
+  stop "TensorRT $version is none that this folder has a line for: {known}"
+fi
+
+echo "TensorRT $version builds $precision"
+case "$generation $precision" in
+{lines}
+  *) stop "cannot build '$precision'; choose one of {precisions}" ;;
+esac
+
+echo "built $engine"
+echo "Next, where edgeskin is installed: edgeskin export --from '$PWD' --target tensorrt"
+echo "It runs the engine on the golden cases, measures it and judges it; until then nothing is known of it."
+"""
