@@ -161,7 +161,7 @@ BROKEN: dict[str, tuple[str, Callable[[onnx.ModelProto], None], str]] = {
     "an opset that nobody reads": (
         "opset",
         newer_opset,
-        r"the file: is opset 26; TensorRT 11.0 reads up to 25 \(NVIDIA.*\)\. Write it with opset 21",
+        r"the file: is opset 26; TensorRT 11.0 reads up to 24 \(onnx-tensorrt.*\)\. Write it with opset 21",
     ),
 }
 each_broken = pytest.mark.parametrize("what", BROKEN)

@@ -5,9 +5,11 @@ What no source states is None and called unpinned, never filled in. An unpinned 
 parser reads older opsets, down to 9 (NVIDIA, ONNX Opset Guide), so only too new a file can be wrong.
 
 Sources of the highest opsets: onnx-tensorrt, docs/operators.md of each release branch ("supports operators up to
-Opset 17"), and NVIDIA's ONNX Opset Guide for 11. Between 10.0 and 10.14 there is only onnx-tensorrt's Changelog.md: its
-copy of ONNX is 1.14 (opset 19) at 9.0 and 1.17 (opset 22) at 10.6, which says what can be parsed, not what is
-supported. Sources of where a version comes from: NVIDIA's page "Migrating TensorRT from 10.x to 11.x on Jetson/JetPack"
+Opset 17"). NVIDIA's ONNX Opset Guide says 25 for 11.x, but onnx-tensorrt's release notes say that 11.5 added it, so 11
+is trusted with the 24 of 10.15. Between 10.0 and 10.14 there is only onnx-tensorrt's docs/Changelog.md: its copy of
+ONNX is 1.14 (opset 19) at 9.0 and 1.17 (opset 22) at 10.6, which says what can be parsed, not what is supported.
+
+Sources of where a version comes from: NVIDIA's page "Migrating TensorRT from 10.x to 11.x on Jetson/JetPack"
 at 11.4.1 (JetPack 7.2.2 is the first with 11, from 11.4.1 on; before it JetPack 7 has a 10.x), Torch-TensorRT's
 documentation (JetPack 6.1 has 10.3). That JetPack 5 has 8.5 and Python 3.8 was noted when the house was planned,
 without its page; for 8.6 and 10.15 no JetPack was found.
@@ -103,8 +105,8 @@ TRTEXEC = (
         (12, 0, 0),
         "7.2.2",
         None,
-        25,
-        "NVIDIA TensorRT documentation, ONNX Opset Guide, 11.x",
+        24,
+        "onnx-tensorrt, docs/operators.md at release/10.15-GA; its release 11.5 GA added 25",
         21,
         "always",
         "--skipInference",
