@@ -46,8 +46,9 @@ def missing(*modules: str) -> str | None:
     """One sentence that names the first of `modules` that is absent and how to get it, or None."""
     for module in modules:
         if not available(module):
-            extra = EXTRA_OF[module.partition(".")[0]]
-            return f"{module} is not installed. Install it with: pip install 'edgeskin[{extra}]'"
+            package = module.partition(".")[0]
+            extra = EXTRA_OF[package]
+            return f"{package} is not installed. Install it with: pip install 'edgeskin[{extra}]'"
     return None
 
 

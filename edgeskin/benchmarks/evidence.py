@@ -128,17 +128,16 @@ def refuse_second_test(
     dataset: str,
     split: str,
     metadata: MetadataGiven | None = None,
-    form: Form | None = None,
 ) -> None:
     """Called before a split is looked at: a test split is for one look a release, whatever it shows.
 
     split: one, or several joined by `+`. metadata: a network that takes it is looked at with real metadata once, and
-    with all unknown once; each form of it once.
+    with all unknown once, in whichever form.
 
     Raises: EdgeskinError where test is among the splits and this Graph already met it so.
     """
-    key = (graph_sha256, dataset, metadata, form)
-    looks = [entry for entry in read(path) if (entry.graph_sha256, entry.dataset, entry.metadata, entry.form) == key]
+    key = (graph_sha256, dataset, metadata)
+    looks = [entry for entry in read(path) if (entry.graph_sha256, entry.dataset, entry.metadata) == key]
     earlier = next((entry for entry in looks if touches_test(entry.split)), None)
     if earlier is not None and touches_test(split):
         raise EdgeskinError(
@@ -158,5 +157,5 @@ def append(path: Path, entry: EvidenceEntry) -> None:
     Raises: EdgeskinError for a second test entry (`refuse_second_test`) or where the file cannot be written; GraphError
     where what is there cannot be read. Nothing is changed then.
     """
-    refuse_second_test(path, entry.graph_sha256, entry.dataset, entry.split, entry.metadata, entry.form)
+    refuse_second_test(path, entry.graph_sha256, entry.dataset, entry.split, entry.metadata)
     files.write_json(path, _ENTRIES.dump_python((*read(path), entry), mode="json"))

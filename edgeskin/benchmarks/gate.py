@@ -164,19 +164,21 @@ def judge(
 
     Measured and bad is failed. Not measured is failed, or pending where its section is in `may_be_pending`. Accuracy
     that rests on evidence counts only where `accept_inherited` says so and the artifact is equivalent on the golden
-    cases; otherwise it was not measured. Failed beats pending. A gate that promises nothing of this network is not a
-    pass.
+    cases, wherever it was run; otherwise it was not measured. Failed beats pending. A gate that promises nothing of
+    this network is not a pass.
     """
+    overlaid = {name: measurements.overlaid(figures) for name, figures in (attested or {}).items()}
+    equivalent = all(figures.equivalent is True for figures in (measurements, *overlaid.values()))
 
     def settled(figures: Measurements, attested_by: str | None = None) -> Iterator[Promise]:
         terms = [
-            *_accuracy(figures, gate, card, accept_inherited),
+            *_accuracy(figures, gate, card, accept_inherited, equivalent),
             *(_numerics(figures, card, measurements.verified) if gate.equivalent else ()),
             *_resources(figures, gate, precision),
         ]
         return (_settle(term, may_be_pending, attested_by) for term in terms)
 
-    later = (settled(measurements.overlaid(figures), name) for name, figures in (attested or {}).items())
+    later = (settled(figures, name) for name, figures in overlaid.items())
     promises = tuple(map(_weightiest, zip(settled(measurements), *later, strict=True)))
     states = {promise.state for promise in promises}
     if not promises or "failed" in states:
@@ -216,13 +218,16 @@ def _settle(term: _Term, may_be_pending: Collection[Section], attested_by: str |
     )
 
 
-def _accuracy(measurements: Measurements, gate: Gate, card: ModelCard, accept_inherited: bool) -> Iterator[_Term]:
+def _accuracy(
+    measurements: Measurements, gate: Gate, card: ModelCard, accept_inherited: bool, equivalent: bool
+) -> Iterator[_Term]:
+    """equivalent: whether the artifact is on the golden cases, by everybody who ran it."""
     report = measurements.accuracy
     why_not = measurements.not_measured.get("accuracy", "")
     if report is not None and report.inherited_from is not None:
         if not accept_inherited:
             report, why_not = None, "this profile does not accept inherited accuracy; give --data"
-        elif measurements.equivalent is not True:
+        elif not equivalent:
             report, why_not = None, "evidence counts only for an artifact that is equivalent on all golden cases"
     figures = report.metrics if report is not None else {}
     source = report.inherited_from if report is not None else None

@@ -101,10 +101,11 @@ class AccuracyReport(Frozen):
 
 
 class EngineGap(Frozen):
-    """How far onnxruntime is from itself on one output: optimised against plain execution, on the same inputs.
+    """How far onnxruntime is from itself on one output, on the same inputs: the unit in which equivalence is measured.
 
-    It is the unit in which equivalence is measured. Both executions are right; they differ by single roundings, which
-    snowball. mean_abs, max_abs: absolute difference of the probabilities. mask_disagreement: fraction of mask pixels
+    Both executions are right; they differ by single roundings, which snowball. At int8 and fp32 it is optimised against
+    plain execution; where an artifact's form rounds to float16, execution with those roundings against without.
+    mean_abs, max_abs: absolute difference of the probabilities. mask_disagreement: fraction of mask pixels
     that differ, None for an output that is no mask.
     """
 
@@ -218,14 +219,14 @@ class PlacementFigure(Frozen):
     """Where the operators really ran, read from the engine.
 
     integer_convolutions: how many ran as integer kernels, None where the engine does not tell. float_operators: names
-    of those left in float although the network quantizes them. partitions: in how many parts a delegate took the
-    network over, None where the engine has no delegates. undelegated: the operators it did not take.
+    of those left in float although the network quantizes them, None likewise. partitions: in how many parts a delegate
+    took the network over, None where the engine has no delegates. undelegated: the operators it did not take.
     """
 
     provider: str
     convolutions: Count
     integer_convolutions: Count | None
-    float_operators: tuple[str, ...] = ()
+    float_operators: tuple[str, ...] | None = ()
     partitions: Count | None = None
     undelegated: tuple[str, ...] = ()
 
@@ -303,7 +304,7 @@ class Measurements(Frozen):
             update={
                 **{name: getattr(later, name) for name in sections if getattr(later, name)},
                 "verified": later.verified,
-                "numerics": (*earlier, *later.numerics),
+                "numerics": (*earlier, *(later.numerics or self.artifact_hops)),
                 "not_measured": self.not_measured | later.not_measured,
             }
         )

@@ -39,7 +39,7 @@ def export(
         Literal["float16", "float32"] | None,
         typer.Option(
             help="coreml, int8: the float between integers. float16 (the default) runs on every processor; float32 not "
-            "on a neural engine, but with the very integers of int8.onnx.",
+            "on a neural engine, but as near to int8.onnx as onnxruntime is to itself.",
         ),
     ] = None,
     out: Annotated[

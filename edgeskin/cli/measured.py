@@ -21,8 +21,11 @@ def lines(figures: "Measurements") -> Iterator[str]:
         yield f"peak memory: {figures.memory.peak_mib:.0f} MiB"
     if figures.size_mib is not None:
         yield f"size: {figures.size_mib:.2f} MiB"
+    sections: dict[str, list[str]] = {}
     for section, reason in figures.not_measured.items():
-        yield f"not measured, {section}: {reason}"
+        sections.setdefault(reason, []).append(section)
+    for reason, named in sections.items():
+        yield f"not measured, {', '.join(named)}: {reason}"
 
 
 def warnings(figures: "Measurements") -> Iterator[str]:

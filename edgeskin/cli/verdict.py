@@ -19,7 +19,13 @@ def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose:
     """Print a verdict on stdout: its state and what stands against it; with `verbose` everything it rests on."""
     verdict = report.verdict
     if as_json:
-        facts = {"bundle": str(folder), "target": report.target, "precision": report.precision, "gate": report.gate}
+        facts = {
+            "bundle": str(folder),
+            "target": report.target,
+            "precision": report.precision,
+            "form": report.form or report.precision,
+            "gate": report.gate,
+        }
         others = [{"name": one.name, "machine": one.machine, "uncounted": one.uncounted} for one in report.attestations]
         known = {"verified": report.measurements.verified, "attestations": others, "exit_code": verdict.exit_code}
         value = facts | known | verdict.model_dump(mode="json")

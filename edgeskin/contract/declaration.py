@@ -94,7 +94,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def wrong_fields(error: ValidationError) -> str:
     """What is wrong with a JSON file of ours, field by field, in one line; people do not write those by hand."""
-    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    places = ((".".join(map(str, item["loc"])), item["msg"]) for item in error.errors())
+    return "; ".join(f"{place}: {message}" if place else message for place, message in places)
 
 
 def validate(value: object, model: type[Model], source: str) -> Model:

@@ -54,7 +54,7 @@ def evaluate(
     """
     folder = open_like(data, graph.card.provenance.data)
     split, metadata, named = canonical(split), given(graph.card, metadata), None if form == "int8" else form
-    evidence.refuse_second_test(graph.evidence, graph.sha256, folder.layout.name, split, metadata, named)
+    evidence.refuse_second_test(graph.evidence, graph.sha256, folder.layout.name, split, metadata)
     demand_room(graph)
     cases = cases_of(graph, folder, split)
     with opened(graph, form) as (fp32, int8):

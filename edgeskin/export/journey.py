@@ -8,14 +8,14 @@ from pathlib import Path
 from edgeskin import files, optional, shipped, targets
 from edgeskin.benchmarks import attestation, device, evidence, gate, latency, report
 from edgeskin.benchmarks.gate import Gate, Verdict
-from edgeskin.benchmarks.measurements import Measurements
+from edgeskin.benchmarks.measurements import AccuracyReport, Form, Measurements
 from edgeskin.benchmarks.report import Report
 from edgeskin.contract import bundle
 from edgeskin.contract.bundle import Bundle
 from edgeskin.contract.model import ModelCard
 from edgeskin.data.duplicates import Progress
 from edgeskin.data.sets import open_like
-from edgeskin.errors import DataError, GraphError, TargetError
+from edgeskin.errors import DataError, EdgeskinError, GraphError, TargetError
 from edgeskin.export import evaluate, golden, reference
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.form import form_of
@@ -135,7 +135,7 @@ def export(
             may_be_pending=profile.may_be_pending,
             accept_inherited=profile.accept_inherited,
         )
-        written = _report(graph, artifact, measured, verdict, profile, out)
+        written = _report(graph, artifact, form, measured, verdict, profile, out)
         report.write(building, written)
         bundle.write_manifest(
             building,
@@ -160,6 +160,8 @@ def judge(folder: Path, *, rules: str | None = None, profile: str | None = None)
     attested = attestation.read_all(folder, opened.sha256)
     written = Report.read(folder / report.JSON_NAME)
     chosen = Profile.find(profile or written.profile)
+    if chosen.target != written.target:
+        raise EdgeskinError(f"the profile {chosen.name} is for {chosen.target}, the bundle for {written.target}")
     name = rules or written.gate
     verdict = gate.judge(
         written.measurements,
@@ -185,7 +187,13 @@ def _golden(graph: Graph) -> Golden:
 
 
 def _report(
-    graph: Graph, artifact: Artifact, measured: Measurements, verdict: Verdict, profile: Profile, out: Path
+    graph: Graph,
+    artifact: Artifact,
+    form: Form,
+    measured: Measurements,
+    verdict: Verdict,
+    profile: Profile,
+    out: Path,
 ) -> Report:
     notes = [note for note in (device.machine().saturation, *map(latency.warning, measured.latency)) if note]
     return Report(
@@ -193,6 +201,7 @@ def _report(
         version=graph.card.version,
         target=artifact.target,
         precision=artifact.precision,
+        form=None if form == artifact.precision else form,
         artifact=artifact.path.name,
         artifact_sha256=files.sha256(artifact.path),
         graph_sha256=graph.sha256,
@@ -205,6 +214,7 @@ def _report(
             *_placed(measured),
             *_executed(measured),
             *_chosen(profile),
+            *_emulated(measured.accuracy),
             *_passes(graph.card),
             graph.card.intended_use,
             *graph.card.provenance.notes,
@@ -243,6 +253,14 @@ def _chosen(profile: Profile) -> Iterator[str]:
         yield "The outputs are int8 logits: the app computes sigmoid or softmax of scale × value."
     if profile.compute == "float32":
         yield "It computes in float32 between its integers: on CPU and GPU, never on a neural engine."
+
+
+def _emulated(accuracy: AccuracyReport | None) -> Iterator[str]:
+    if accuracy is not None and accuracy.form is not None and accuracy.inherited_from is not None:
+        yield (
+            f"The accuracy of {accuracy.form} is what onnxruntime reached with a rounding to float16 behind every "
+            "operator; a device rounds elsewhere."
+        )
 
 
 def _passes(card: ModelCard) -> Iterator[str]:

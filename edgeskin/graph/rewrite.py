@@ -349,7 +349,13 @@ def halve(network: Network) -> Network:
 
     Weights stay the integers they are; biases leave their grid.
     """
-    return replace(network, tensors={name: _halved(tensor) for name, tensor in network.tensors.items()})
+    nodes = tuple(
+        replace(node, operator=replace(node.operator, value=float(np.float16(node.operator.value))))
+        if isinstance(node.operator, Pad)
+        else node
+        for node in network.nodes
+    )
+    return replace(network, nodes=nodes, tensors={name: _halved(tensor) for name, tensor in network.tensors.items()})
 
 
 def _halved(tensor: Tensor) -> Tensor:

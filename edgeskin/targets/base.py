@@ -43,7 +43,7 @@ class Placement:
 
     convolutions: how many there are; integer_convolutions: how many run as integer kernels, None where the engine does
     not tell.
-    float_operators: names of those left in float although the network quantizes them.
+    float_operators: names of those left in float although the network quantizes them, None likewise.
     provider: the engine's own name for where it runs.
     partitions: in how many parts a delegate took the network over, None where the engine has no delegates.
     undelegated: the operators it did not take.
@@ -52,7 +52,7 @@ class Placement:
     provider: str
     convolutions: int
     integer_convolutions: int | None
-    float_operators: tuple[str, ...]
+    float_operators: tuple[str, ...] | None
     partitions: int | None = None
     undelegated: tuple[str, ...] = ()
 

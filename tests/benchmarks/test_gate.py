@@ -181,6 +181,26 @@ def test_evidence_is_worth_nothing_for_an_artifact_that_is_not_equivalent(measur
     assert "equivalent" in verdict.promises[0].sentence
 
 
+def test_evidence_is_worth_nothing_where_any_machine_diverged_even_if_the_gate_asks_no_equivalence(measured, card):
+    gate = Gate(drop=Drops(auroc=Limit(estimate=0.005, bound=0.02)))
+    told = inherited(measured)
+
+    def with_hops(equivalent):
+        hops = tuple(
+            hop.model_copy(update={"equivalent": equivalent}) if hop in told.artifact_hops else hop
+            for hop in told.numerics
+        )
+        return told.model_copy(update={"numerics": hops})
+
+    def judged(report, device):
+        return judge(report, gate, card, "int8", accept_inherited=True, attested={"a-mac": device}).state
+
+    good, bad = with_hops(True), with_hops(False)
+    assert judged(good, good) == "passed"
+    assert judged(good, bad) == "failed"
+    assert judged(bad, good) == "failed"
+
+
 def test_failed_beats_pending(measured, card):
     open_and_bad = without(measured, "memory").model_copy(update={"size_mib": 99.0})
     verdict = judge(open_and_bad, FULL, card, "int8", may_be_pending={"memory"})

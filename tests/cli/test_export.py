@@ -293,7 +293,7 @@ def test_a_pending_bundle_is_attested_elsewhere_and_then_passes(
     assert done.code == 0
     first, *rest = done.out.splitlines()
     assert first.startswith(f"attested: {out}/attestations/linux.json (not counted: nothing on that machine runs")
-    assert f"  not measured, latency: {WHERE}" in rest
+    assert f"  not measured, latency, numerics, memory, placement: {WHERE}" in rest
     assert edgeskin(*gate).code == 4
     elsewhere.at(monkeypatch, "all", "gpu")
     done = edgeskin("attest", out, "--name", "m2", "--from", small_graph.folder)

@@ -567,3 +567,8 @@ def test_a_note_of_another_network_is_refused(damaged: Artifact) -> None:
         notes["edgeskin.note"] = json.dumps(written | change)
         keep(damaged, message)
         assert refusal(damaged).startswith(": ")
+
+
+@pytest.mark.parametrize("other", [{"precision": "w8a16"}, {"graph_sha256": "0" * 64}])
+def test_a_package_in_the_place_of_another_is_refused(other: dict[str, Any], damaged: Artifact) -> None:
+    assert "take a fresh copy of the bundle" in refusal(replace(damaged, **other))

@@ -18,10 +18,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from operator_suite import Drawn, Values, computed, demand_same, small_graphs
 
+from edgeskin.errors import TargetError
 from edgeskin.graph import execute
 from edgeskin.graph.ir import Network, Node, Sigmoid
 from edgeskin.graph.rewrite import halve, weights_only
 from edgeskin.targets.coreml.lift import lift
+from edgeskin.targets.coreml.lower import lower
 from edgeskin.targets.coreml.parse import parse
 
 pytest.importorskip("coremltools")
@@ -146,3 +148,19 @@ def test_a_scale_that_is_off_by_a_thousandth_would_be_seen() -> None:
 
     with pytest.raises(AssertionError):
         judge()
+
+
+def test_a_scale_that_float16_would_lose_is_refused() -> None:
+    @settings(max_examples=1, deadline=None, database=None, phases=[Phase.generate])
+    @given(operator_suite.alone("conv", quantized=True))
+    def judge(drawn: Drawn) -> None:
+        network = drawn.network
+        weight = network.operands(network.nodes[1])[1]
+        assert weight.quantization is not None
+        tiny = replace(weight.quantization, scale=weight.quantization.scale * np.float32(1e-7))
+        lost = replace(network, tensors={**network.tensors, weight.name: replace(weight, quantization=tiny)})
+        lower(lost)
+        with pytest.raises(TargetError, match=f"{weight.name}: has a scale of .*, below float16"):
+            lower(lost, half=True)
+
+    judge()

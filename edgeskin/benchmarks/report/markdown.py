@@ -41,7 +41,7 @@ def _head(report: Report) -> str:
         if verdict.in_state(state)
     )
     lines = [
-        f"# {report.name} {report.version}, {report.target} {report.precision}: {verdict.state}",
+        f"# {report.name} {report.version}, {report.target} {report.form or report.precision}: {verdict.state}",
         "",
         f"**{verdict.state.capitalize()}** (exit code {verdict.exit_code}): gate `{report.gate}`, "
         f"profile `{report.profile}`; {counts or 'the gate promises nothing of this network, and that is not a pass'}.",
@@ -154,12 +154,13 @@ def _placement(measured: Measurements) -> str:
     place = measured.placement
     if place is None:
         return _section("Placement", _absent(measured, "placement"))
+    left = place.float_operators
     share = "none" if place.integer_fraction is None else f"{place.integer_fraction:.1%}"
     integers = f"{place.integer_convolutions} of {place.convolutions} ({share})"
     facts = [
         ("ran on", place.provider),
         ("integer convolutions", _absent(measured, "placement") if place.integer_convolutions is None else integers),
-        ("left in float", ", ".join(place.float_operators) or "nothing that the network quantizes"),
+        ("left in float", NOT_MEASURED if left is None else ", ".join(left) or "nothing that the network quantizes"),
     ]
     if place.partitions is not None:
         facts.append(("parts a delegate took over", str(place.partitions)))

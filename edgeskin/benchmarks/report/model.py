@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 import edgeskin
 from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.gate import Verdict
-from edgeskin.benchmarks.measurements import Measurements
+from edgeskin.benchmarks.measurements import Form, Measurements
 from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.model import Frozen
 from edgeskin.errors import BundleError
@@ -25,7 +25,8 @@ def _now() -> str:
 class Report(Frozen):
     """One bundle, measured and judged.
 
-    name, version: of the network, from its model card. precision: the one used. artifact: file name within the bundle.
+    name, version: of the network, from its model card. precision: the one used. form: what the artifact computes, where
+    the precision alone does not tell. artifact: file name within the bundle.
     profile, gate: their names. cautions: what a reader must know beside the figures, on top of those of the data set.
     next_commands: what to do next, as (word, command line), such as ("Predict", "edgeskin predict …"). attestations: of
     other machines, where it was judged again since; none in a bundle's own report.json.
@@ -38,6 +39,7 @@ class Report(Frozen):
     version: str
     target: str
     precision: Precision
+    form: Form | None = None
     artifact: str
     artifact_sha256: str
     graph_sha256: str

@@ -100,12 +100,12 @@ class CoremlTarget:
     ) -> CoremlSession:
         """Load the artifact into Core ML; see `CoremlSession`."""
         demand_processor(self, processor)
-        program, _ = _read(artifact.path)
+        program, _ = _read(artifact)
         return CoremlSession(artifact.path, program, processor or engine.ALL)
 
     def execute(self, artifact: Artifact) -> ExecutedSession:
         """Run the network that the saved package holds in the executor, in the package's float."""
-        program, written = _read(artifact.path)
+        program, written = _read(artifact)
         network = _lift(artifact.path, program, written)
         return ExecutedSession(artifact.path, network, half=written.compute == "float16")
 
@@ -114,15 +114,22 @@ class CoremlTarget:
 
         Raises: GraphError for a package that is damaged or not ours.
         """
-        return _lift(artifact.path, *_read(artifact.path))
+        return _lift(artifact.path, *_read(artifact))
 
 
-def _read(path: Path) -> tuple[Program, Note]:
-    program = parse(path)
+def _read(artifact: Artifact) -> tuple[Program, Note]:
+    """A package's program and note. Raises: GraphError where it is damaged, another's, or not that artifact."""
+    program = parse(artifact.path)
     try:
-        return program, note.of(program)
+        written = note.of(program)
     except GraphError as error:
-        raise GraphError(f"{path}: {error}") from error
+        raise GraphError(f"{artifact.path}: {error}") from error
+    if (written.precision, written.graph_sha256) != (artifact.precision, artifact.graph_sha256):
+        raise GraphError(
+            f"{artifact.path}: says that it is {written.precision} of the graph {written.graph_sha256[:12]}, not "
+            f"{artifact.precision} of {artifact.graph_sha256[:12]}; take a fresh copy of the bundle, or export it again"
+        )
+    return program, written
 
 
 def _lift(path: Path, program: Program, written: Note) -> Network:

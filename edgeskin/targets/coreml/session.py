@@ -79,4 +79,4 @@ class CoremlSession:
         else:
             counts = Counter(placed.values()).most_common()
             provider = f"Core ML, {self._processor}: " + ", ".join(f"{count} on the {name}" for name, count in counts)
-        return Placement(provider, len(self._convolutions), None, ())
+        return Placement(provider, len(self._convolutions), None, None)

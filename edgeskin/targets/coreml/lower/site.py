@@ -106,6 +106,10 @@ class Draft:
 
     def _integers(self, data: Array, quantization: Quantization, name: str) -> Any:
         axis = quantization.axis
+        if not self.floats(quantization.scale, name).all():
+            raise TargetError(
+                f"{name}: has a scale of {quantization.scale.min():g}, below float16; build it in float32"
+            )
         return self.build.constexpr_affine_dequantize(
             quantized_data=data.reshape(1) if data.ndim == 0 else data,
             zero_point=np.int8(0),
