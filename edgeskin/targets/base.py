@@ -1,6 +1,6 @@
 """What every target offers: build an artifact, open it here, and read its saved bytes back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -92,6 +92,25 @@ class Inputs:
                 f"{self.path}: takes {name} as {kind} [N, {', '.join(map(str, shape))}], "
                 f"not {given.dtype} {list(given.shape)}"
             )
+
+
+def one_by_one(
+    run: Callable[[UInt8, Float32 | None], Mapping[str, Float32]],
+    shapes: Mapping[str, tuple[int, ...]],
+    image: UInt8,
+    metadata: Float32 | None,
+) -> dict[str, Float32]:
+    """What an artifact that takes one picture at a time answers for several, or for none.
+
+    run: for one row of each. shapes: of the outputs, without the batch.
+    """
+    rows = [
+        run(image[row : row + 1], None if metadata is None else metadata[row : row + 1]) for row in range(len(image))
+    ]
+    return {
+        name: np.concatenate([np.zeros((0, *shape), np.float32), *(row[name] for row in rows)])
+        for name, shape in shapes.items()
+    }
 
 
 class Runnable(Protocol):

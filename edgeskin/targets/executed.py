@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from edgeskin.graph import execute
 from edgeskin.graph.ir import Network
-from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, UInt8
+from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, UInt8, one_by_one
 
 
 class ExecutedSession:
@@ -21,6 +19,7 @@ class ExecutedSession:
         self._half = half
         sizes = [tuple(int(size) for size in network.tensors[name].shape[1:]) for name in network.inputs]
         self._inputs = Inputs(str(path), sizes[0], sizes[1][0] if len(sizes) > 1 else None)
+        self._shapes = {name: tuple(int(n) for n in network.tensors[name].shape[1:]) for name in network.outputs}
 
     @property
     def metadata_width(self) -> int | None:
@@ -34,15 +33,10 @@ class ExecutedSession:
         Raises: TargetError as `Session` says.
         """
         self._inputs.demand(image, metadata)
+        return one_by_one(self._one, self._shapes, image, metadata)
+
+    def _one(self, image: UInt8, metadata: Float32 | None) -> Mapping[str, Float32]:
         given: dict[str, UInt8 | Float32] = {IMAGE: image}
         if metadata is not None:
             given[METADATA] = metadata
-        rows = [self._one({name: value[row : row + 1] for name, value in given.items()}) for row in range(len(image))]
-        shapes = {name: tuple(int(n) for n in self._network.tensors[name].shape[1:]) for name in self._network.outputs}
-        return {
-            name: np.concatenate([np.zeros((0, *shape), np.float32), *(row[name] for row in rows)])
-            for name, shape in shapes.items()
-        }
-
-    def _one(self, feeds: execute.Values) -> Mapping[str, Float32]:
-        return execute.outputs(self._network, feeds, half=self._half)
+        return execute.outputs(self._network, given, half=self._half)

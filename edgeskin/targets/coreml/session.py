@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from edgeskin.errors import TargetError
-from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, Placement, UInt8
+from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, Placement, UInt8, one_by_one
 from edgeskin.targets.coreml import engine
 from edgeskin.targets.coreml.program import Program
 
@@ -30,8 +30,8 @@ class CoremlSession:
         self._processor = processor
         self._model = engine.load(path, processor)
         self._convolutions = [each.output.name for each in program.operations if each.kind in CONVOLUTIONS]
-        self._shapes = {each.output.name: each.output.shape for each in program.operations}
-        self._outputs = program.outputs
+        shapes = {each.output.name: each.output.shape[1:] for each in program.operations}
+        self._shapes = {name: shapes[name] for name in program.outputs}
         metadata = program.inputs.get(METADATA)
         width = None if metadata is None else metadata.shape[-1]
         self._inputs = Inputs(str(path), program.inputs[IMAGE].shape[1:], width)
@@ -53,23 +53,19 @@ class CoremlSession:
         The package takes one image at a time; so does this. Raises: TargetError as `Session` says.
         """
         self._inputs.demand(image, metadata)
-        rows = [self._one(picture, None if metadata is None else metadata[row]) for row, picture in enumerate(image)]
-        return {
-            name: np.concatenate([np.zeros((0, *self._shapes[name][1:]), np.float32), *(row[name] for row in rows)])
-            for name in self._outputs
-        }
+        return one_by_one(self._one, self._shapes, image, metadata)
 
-    def _one(self, picture: UInt8, metadata: Float32 | None) -> dict[str, Float32]:
-        features: dict[str, object] = {IMAGE: Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))}
+    def _one(self, image: UInt8, metadata: Float32 | None) -> dict[str, Float32]:
+        features: dict[str, object] = {IMAGE: Image.fromarray(np.ascontiguousarray(image[0].transpose(1, 2, 0)))}
         if metadata is not None:
-            features[METADATA] = metadata[None]
+            features[METADATA] = metadata
         found = self._model.predict(features)
-        absent = [name for name in self._outputs if np.size(found.get(name, ())) != math.prod(self._shapes[name])]
+        absent = [name for name, shape in self._shapes.items() if np.size(found.get(name, ())) != math.prod(shape)]
         if absent:
             raise TargetError(
                 f"{self._path}: Core ML gave no {', '.join(absent)} of the package's shape. Export the package again"
             )
-        return {name: np.asarray(found[name], np.float32).reshape(self._shapes[name]) for name in self._outputs}
+        return {name: np.asarray(found[name], np.float32).reshape(1, *shape) for name, shape in self._shapes.items()}
 
     def placement(self) -> Placement:
         """Where Core ML plans to run each operator. Whether it multiplies integers there, it does not tell."""

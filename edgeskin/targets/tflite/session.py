@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgeskin import optional
 from edgeskin.errors import MissingDependencyError, TargetError
 from edgeskin.graph.ir import Array
-from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, Placement, UInt8
+from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, Placement, UInt8, one_by_one
 from edgeskin.targets.tflite import note
 from edgeskin.targets.tflite.note import Tail
 from edgeskin.targets.tflite.parse import parse
@@ -63,7 +63,10 @@ class TfliteSession:
         image = self._program.tensors[self._program.inputs[IMAGE]].shape
         metadata = self._program.inputs.get(METADATA)
         width = None if metadata is None else self._program.tensors[metadata].shape[-1]
-        self._inputs = Inputs(str(path), (image[3], image[1], image[2]), width)
+        self._inputs = Inputs(str(path), _channels_first(image), width)
+        self._shapes = {
+            name: _channels_first(self._program.tensors[place].shape) for name, place in self._program.outputs.items()
+        }
 
     @property
     def metadata_width(self) -> int | None:
@@ -77,18 +80,7 @@ class TfliteSession:
         The file takes one image at a time; so does this. Raises: TargetError as `Session` says.
         """
         self._inputs.demand(image, metadata)
-        if not len(image):
-            return {name: self._answer(name, self._nothing(place)) for name, place in self._program.outputs.items()}
-        rows = [
-            self._one(image[row : row + 1], None if metadata is None else metadata[row : row + 1])
-            for row in range(len(image))
-        ]
-        return {name: np.concatenate([row[name] for row in rows]) for name in self._program.outputs}
-
-    def _nothing(self, place: int) -> Array:
-        """No row of an output."""
-        tensor = self._program.tensors[place]
-        return np.zeros((0, *tensor.shape[1:]), tensor.kind)
+        return one_by_one(self._one, self._shapes, image, metadata)
 
     def _one(self, image: UInt8, metadata: Float32 | None) -> dict[str, Float32]:
         feeds: dict[str, Array] = {IMAGE: np.ascontiguousarray(image.transpose(0, 2, 3, 1))}
@@ -139,6 +131,11 @@ def _without_chatter() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape of the program as a session has it, without the batch."""
+    return (shape[3], shape[1], shape[2]) if len(shape) == 4 else shape[1:]
 
 
 def _start(path: Path, threads: int, plain: bool) -> Any:
