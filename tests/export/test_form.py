@@ -27,11 +27,12 @@ def test_onnxruntime_rounds_to_float16_where_the_executor_does() -> None:
         exact = execute.outputs(drawn.network, drawn.feeds)["out"]
         unit = 2.0**-11  # half of float16's step below 1; each of up to five operators may add one
         assert np.abs(ours - theirs).max() <= 16 * unit * max(1.0, np.abs(exact).max())
-        equal.append((ours == theirs).reshape(-1))
+        # Of a sigmoid's tail onnxruntime's approximation keeps less than float16's smallest step.
+        equal.append((np.abs(ours - theirs) <= np.finfo(np.float16).smallest_subnormal).reshape(-1))
 
     judge()
     # Without rounding in one of them, next to nothing would be equal.
-    assert np.concatenate(equal).mean() >= 0.9
+    assert np.concatenate(equal).mean() >= 0.99
 
 
 @settings(max_examples=20, deadline=None)
