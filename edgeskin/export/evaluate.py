@@ -53,7 +53,7 @@ def evaluate(
     folder cannot take evidence; DataError as `cases_of`; all before anything is measured.
     """
     folder = open_like(data, graph.card.provenance.data)
-    split, metadata, named = canonical(split), given(graph.card, metadata), None if form == "int8" else form
+    split, metadata = canonical(split), given(graph.card, metadata)
     evidence.refuse_second_test(graph.evidence, graph.sha256, folder.layout.name, split, metadata)
     demand_room(graph)
     cases = cases_of(graph, folder, split)
@@ -61,8 +61,7 @@ def evaluate(
         beside = "" if metadata is None else f", metadata {metadata}"
         view = "" if folder.layout.name in (data.name, GENERIC.name) else f" as {folder.layout.name}"
         say(f"{data.name}{view}, {split}: {len(cases)} images{beside}, float and {form}")
-        report = measure(graph, int8, fp32, folder, split, metadata=metadata, progress=progress)
-        report = report.model_copy(update={"form": named})
+        report = measure(graph, int8, fp32, folder, split, metadata=metadata, form=form, progress=progress)
     evidence.append(graph.evidence, EvidenceEntry.of(report, graph.sha256, device.engine_versions()))
     return report
 
@@ -75,15 +74,16 @@ def measure(
     split: str,
     *,
     metadata: MetadataGiven | None = None,
+    form: Form = "int8",
     progress: Progress = silent,
 ) -> AccuracyReport:
     """Accuracy of an artifact and of the float network on the same images.
 
-    metadata: see `given`.
+    metadata: see `given`. form: of the artifact.
     Raises: EdgeskinError as `given`; DataError as `cases_of`, for a cell that no metadata field knows, or where an
     image is unreadable; TargetError where a network answers no number.
     """
-    return on_cases(
+    report = on_cases(
         graph.card,
         fp32,
         artifact,
@@ -93,6 +93,7 @@ def measure(
         metadata=metadata,
         progress=progress,
     )
+    return report.model_copy(update={"form": None if form == "int8" else form})
 
 
 def on_cases(

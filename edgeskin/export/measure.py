@@ -237,8 +237,7 @@ def _accuracy(
 ) -> AccuracyReport | None:
     if labelled is not None:
         say(f"measuring accuracy on {labelled.folder.name}, {split}")
-        report = evaluate.measure(graph, artifact, fp32, labelled, split, progress=progress)
-        return report.model_copy(update={"form": None if form == "int8" else form})
+        return evaluate.measure(graph, artifact, fp32, labelled, split, form=form, progress=progress)
     for dataset in _evidence_of(graph):
         entry = evidence.find(
             graph.evidence,

@@ -375,20 +375,23 @@ def weights_only(network: Network) -> Network:
 
     A requantization changes nothing then, and is gone.
     """
+    network = without(network, lambda node: isinstance(node.operator, Requantize))
+    weights = {node.inputs[1] for node in network.nodes if isinstance(node.operator, WEIGHTED)}
+    tensors = {name: tensor if name in weights else _dequantized(tensor) for name, tensor in network.tensors.items()}
+    return replace(network, tensors=tensors)
+
+
+def without(network: Network, is_idle: Callable[[Node], bool]) -> Network:
+    """Without the nodes that change nothing: who reads what they write reads what they read. Outputs stay."""
     behind: dict[str, str] = {}
     nodes = []
     for node in network.nodes:
         inputs = tuple(behind.get(name, name) for name in node.inputs)
-        if isinstance(node.operator, Requantize) and node.output not in network.outputs:
+        if node.output not in network.outputs and is_idle(node):
             behind[node.output] = inputs[0]
         else:
             nodes.append(replace(node, inputs=inputs))
-    weights = {node.inputs[1] for node in nodes if isinstance(node.operator, WEIGHTED)}
-    tensors = {
-        name: tensor if name in weights else _dequantized(tensor)
-        for name, tensor in network.tensors.items()
-        if name not in behind
-    }
+    tensors = {name: tensor for name, tensor in network.tensors.items() if name not in behind}
     return replace(network, nodes=tuple(nodes), tensors=tensors)
 
 

@@ -1,5 +1,6 @@
 """What every target offers: build an artifact, open it here, and read its saved bytes back."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,6 +198,15 @@ class Target(Protocol):
     def read(self, artifact: Artifact) -> Network:
         """Parse the saved bytes back into the representation that the other targets share."""
         ...
+
+
+def facts(graph: Graph, precision: Precision) -> dict[str, str]:
+    """What a format's own metadata says of an artifact: which graph it holds and how, and the whole model card."""
+    return {
+        "edgeskin.graph_sha256": graph.sha256,
+        "edgeskin.model": json.dumps(graph.card.model_dump(mode="json"), sort_keys=True, ensure_ascii=False),
+        "edgeskin.precision": precision,
+    }
 
 
 def demand_precision(target: Target, precision: Precision) -> None:

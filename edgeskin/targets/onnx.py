@@ -1,6 +1,5 @@
 """onnxruntime on a CPU: the exact uint8 twin of int8.onnx, and the reference engine for everybody."""
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network, Node
 from edgeskin.graph.load import load
 from edgeskin.graph.read import read
-from edgeskin.graph.rewrite import halve_weights
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.base import (
     CPU,
@@ -30,6 +28,7 @@ from edgeskin.targets.base import (
     UInt8,
     demand_precision,
     demand_processor,
+    facts,
 )
 from edgeskin.targets.executed import ExecutedSession
 
@@ -96,13 +95,7 @@ class OnnxTarget:
 
 def _metadata(graph: Graph, precision: Precision) -> Mapping[str, str]:
     card = graph.card
-    return {
-        "edgeskin.graph_sha256": graph.sha256,
-        "edgeskin.intended_use": card.intended_use,
-        "edgeskin.licence": card.licence,
-        "edgeskin.model": json.dumps(card.model_dump(mode="json"), sort_keys=True, ensure_ascii=False),
-        "edgeskin.precision": precision,
-    }
+    return facts(graph, precision) | {"edgeskin.intended_use": card.intended_use, "edgeskin.licence": card.licence}
 
 
 def reference_session(path: Path, *, threads: int = 1) -> "OnnxSession":
@@ -119,17 +112,6 @@ def optimised_session(path: Path, *, threads: int = 1) -> "OnnxSession":
         twin = Path(folder) / FILE
         write_onnx(read(path), twin, activations="uint8")
         return OnnxSession(twin, threads=threads)
-
-
-def halved_session(path: Path, *, threads: int = 1) -> "OnnxSession":
-    """A float ONNX file of ours in the reference engine, each weight as float16 has it.
-
-    What it answers beside the file itself is what storing weights so does, whoever computes.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        twin = Path(folder) / FILE
-        write_onnx(halve_weights(read(path)), twin)
-        return OnnxSession(twin, threads=threads, plain=True)
 
 
 class OnnxSession:

@@ -209,7 +209,7 @@ def test_what_keeps_a_machine_from_running_it_is_said_in_a_sentence(mac: pytest.
         assert engine.why_not() == said
         assert engine.processors() == ()
     with mac.context() as patch:
-        patch.setattr(engine, "available", lambda module: "coremltools" not in module and here(module))
+        patch.setattr(optional, "available", lambda module: "coremltools" not in module and here(module))
         assert engine.why_not() == "coremltools is not installed. Install it with: pip install 'edgeskin[coreml]'"
     with mac.context() as patch:
         patch.setitem(sys.modules, "coremltools.libcoremlpython", None)  # as on any Python without a wheel

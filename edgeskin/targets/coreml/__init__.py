@@ -13,10 +13,10 @@ from edgeskin.graph import conformity
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.rewrite import halve, weights_only
-from edgeskin.targets.base import Artifact, Compute, Precision, demand_precision, demand_processor
+from edgeskin.targets.base import Artifact, Compute, Precision, demand_precision, demand_processor, facts
 from edgeskin.targets.coreml import engine, note, package
 from edgeskin.targets.coreml.convert import convert
-from edgeskin.targets.coreml.describe import describe, facts
+from edgeskin.targets.coreml.describe import describe
 from edgeskin.targets.coreml.lift import lift
 from edgeskin.targets.coreml.lower import lower
 from edgeskin.targets.coreml.note import Note
@@ -61,7 +61,7 @@ class CoremlTarget:
         lowered = lower(network, half=compute == "float16")
         written = Note(graph.sha256, precision, compute, lowered.nodes, lowered.tensors)
         specification, weights = convert(lowered.program, network)
-        describe(specification, graph.card, {note.ENTRY: written.write(), **facts(graph.sha256, precision)})
+        describe(specification, graph.card, {note.ENTRY: written.write(), **facts(graph, precision)})
         path = folder / FILE
         package.write(path, specification.SerializeToString(deterministic=True), weights)
         return Artifact(path, self.name, precision, graph.sha256)

@@ -1,13 +1,10 @@
 """What the model card says of a network, in Core ML's own words, for Xcode to show and an app to read."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from edgeskin.contract.model import HeadSpec, ModelCard
-from edgeskin.targets.base import IMAGE, METADATA, Precision
-
-GRAPH, PRECISION, CARD = "edgeskin.graph_sha256", "edgeskin.precision", "edgeskin.model"
+from edgeskin.targets.base import IMAGE, METADATA
 
 
 def describe(specification: Any, card: ModelCard, notes: Mapping[str, str]) -> None:
@@ -22,8 +19,7 @@ def describe(specification: Any, card: ModelCard, notes: Mapping[str, str]) -> N
     about.versionString = card.version
     about.license = card.licence
     about.author = f"Trained by the recipe {card.provenance.recipe} of edgeskin {card.provenance.edgeskin_version}"
-    entries = {**_labels(card), CARD: json.dumps(card.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)}
-    for key, value in sorted({**entries, **notes}.items()):
+    for key, value in sorted({**_labels(card), **notes}.items()):
         about.userDefined[key] = value
     inputs = {
         IMAGE: f"The photo, upright, letterboxed to {card.size} × {card.size} with grey 128 on the sides; RGB in sRGB, "
@@ -53,8 +49,3 @@ def _output(head: HeadSpec) -> str:
     if head.kind == "softmax":
         return f"Probabilities of {', '.join(head.labels)}, in this order"
     return f"Probability of {head.labels[0]}; positive at {head.threshold:g} and above"
-
-
-def facts(graph_sha256: str, precision: Precision) -> dict[str, str]:
-    """Which graph a package holds, and how."""
-    return {GRAPH: graph_sha256, PRECISION: precision}

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeskin.errors import TargetError
-from edgeskin.optional import available, require
+from edgeskin.optional import missing, require
 
 LEAST = 14
 """The first macOS that has the operators of iOS 17."""
@@ -51,8 +51,9 @@ def why_not() -> str | None:
     version = platform.mac_ver()[0]
     if int(version.partition(".")[0] or 0) < LEAST:
         return f"Core ML runs these operators from macOS {LEAST} on, and this is macOS {version}. Update it"
-    if not available("coremltools"):
-        return "coremltools is not installed. Install it with: pip install 'edgeskin[coreml]'"
+    absent = missing("coremltools")
+    if absent is not None:
+        return absent
     try:
         importlib.import_module("coremltools.libcoremlpython")
     except ImportError:

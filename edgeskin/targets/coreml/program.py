@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from edgeskin.graph.ir import Array
 
-Constant: TypeAlias = Array | str | bool
-"""Numbers in the shape they have, a word, or a truth value."""
+Constant: TypeAlias = Array | str
+"""Numbers or truth values in the shape they have, or a word."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from edgeskin import files
+from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.frozen import Frozen
 from edgeskin.errors import GraphError
 from edgeskin.graph.conformity import float_network, integer_network
@@ -151,8 +152,7 @@ def _read_recipe(path: Path) -> Recipe:
     except FileNotFoundError as error:
         raise GraphError(f"{path}: no such file. {_AGAIN}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise GraphError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}. {_AGAIN}") from error
+        raise GraphError(f"{path}: {wrong_fields(error)}. {_AGAIN}") from error
     except (OSError, ValueError) as error:
         raise GraphError(f"{path}: cannot be read as JSON: {error}. {_AGAIN}") from error
 

@@ -6,29 +6,19 @@ Both sides of a comparison are brought to it.
 from dataclasses import replace
 
 from edgeskin.graph.ir import ConvTranspose, Network, Node, Pad
-from edgeskin.graph.rewrite import normalise
+from edgeskin.graph.rewrite import normalise, without
 
 
 def settle(network: Network) -> Network:
     """The same function; equal for two networks that TensorRT's layers cannot tell apart."""
-    behind: dict[str, str] = {}
-    nodes = []
-    for node in network.nodes:
-        inputs = tuple(behind.get(name, name) for name in node.inputs)
-        if _is_idle(network, node):
-            behind[node.output] = inputs[0]
-        else:
-            nodes.append(replace(_unpadded(node), inputs=inputs))
-    tensors = {name: tensor for name, tensor in network.tensors.items() if name not in behind}
-    return normalise(replace(network, nodes=tuple(nodes), tensors=tensors))
+    settled = without(network, lambda node: _is_idle(network, node))
+    return normalise(replace(settled, nodes=tuple(map(_unpadded, settled.nodes))))
 
 
 def _is_idle(network: Network, node: Node) -> bool:
     """Whether a node pads nothing, and its result is stored as what it reads."""
     same = network.result(node).quantization == network.operands(node)[0].quantization
-    return (
-        isinstance(node.operator, Pad) and not any(node.operator.pads) and same and node.output not in network.outputs
-    )
+    return isinstance(node.operator, Pad) and not any(node.operator.pads) and same
 
 
 def _unpadded(node: Node) -> Node:

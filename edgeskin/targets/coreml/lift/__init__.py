@@ -127,23 +127,24 @@ class _Lifting:
         if operation is end:
             return False
         if operation.kind == "dequantize":
-            source = self._read_by(operation)
-            if self.scales.get(self._source(source)) != self._scale(operation):
-                raise GraphError(f"{owner}: reads {source} at another scale than it was written with; export it again")
-            self.same[operation.output.name] = source
+            self.same[operation.output.name] = self._dequantized(owner, operation)
             return True
         if operation.kind == "cast" and self.note.compute == operation.output.kind:
             self.same[operation.output.name] = self._read_by(operation)
             return True
         return False
 
+    def _dequantized(self, owner: str, operation: Operation) -> str:
+        """What a `dequantize` reads, which it must do at the scale of those integers."""
+        source = self._read_by(operation)
+        if self.scales.get(self._source(source)) != self._scale(operation):
+            raise GraphError(f"{owner}: reads {source} at another scale than it was written with; export it again")
+        return source
+
     def _read(self, owner: str, core: list[Operation], end: Operation) -> Read:
         """What the operators say between integers and integers."""
         if [each.kind for each in core] == ["dequantize"]:
-            source = self._read_by(core[0])
-            if self.scales.get(self._source(source)) != self._scale(core[0]):
-                raise GraphError(f"{owner}: reads {source} at another scale than it was written with; export it again")
-            return Read(Requantize(), (source,))
+            return Read(Requantize(), (self._dequantized(owner, core[0]),))
         if not core:
             source = self._read_by(end)
             if end.kind != "quantize" and self._source(source) not in self.scales:
