@@ -17,9 +17,9 @@ from metadata_graphs import SPEC
 from edgeskin.contract.model import ModelCard
 from edgeskin.errors import TargetError
 from edgeskin.graph.folder import Graph
-from edgeskin.targets.tensorrt import trtexec
 from edgeskin.targets.tensorrt.generations import RTX, TRTEXEC, Generation
-from edgeskin.targets.tensorrt.trtexec import Effort, Trtexec, build_line, read_outputs, read_times
+from edgeskin.targets.tensorrt.runtime import Effort, trtexec
+from edgeskin.targets.tensorrt.runtime.trtexec import Trtexec, build_line, read_outputs, read_times
 
 STAND_IN = """#!{python}
 import json, math, struct, sys

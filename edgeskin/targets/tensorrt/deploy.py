@@ -28,7 +28,7 @@ from edgeskin.graph.write import OPSET, Opset, write_onnx
 from edgeskin.targets.base import Precision
 from edgeskin.targets.tensorrt import lint
 from edgeskin.targets.tensorrt.generations import TRTEXEC, Generation, Version
-from edgeskin.targets.tensorrt.trtexec import JETPACK_PLACE, PRECISIONS, build_line, input_shapes
+from edgeskin.targets.tensorrt.runtime.trtexec import JETPACK_PLACE, PRECISIONS, build_line, input_shapes
 
 RECIPE, SCRIPT = "recipe.json", "build.sh"
 FORMAT = 1

@@ -30,6 +30,7 @@ from edgeskin.contract.model import ModelCard
 from edgeskin.errors import TargetError
 from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, Precision, UInt8
 from edgeskin.targets.tensorrt.generations import Generation, Version, from_number, of, words
+from edgeskin.targets.tensorrt.runtime import Built, Effort, Times
 
 JETPACK_PLACE = Path("/usr/src/tensorrt/bin/trtexec")
 """Where JetPack puts it, outside the PATH."""
@@ -98,15 +99,6 @@ def build_line(
     )
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How long to run: at least so many milliseconds to warm up, then at least so many seconds and queries."""
-
-    warm_up_ms: int
-    duration_s: int
-    iterations: int
-
-
 ONCE = Effort(0, 0, 1)
 """For the answers alone."""
 TIMED = Effort(1000, 10, 1024)
@@ -167,17 +159,6 @@ _NO_NUMBER = re.compile(r"[\s,:\[](-?(?:nan|inf)\w*)[\s,\]}]", re.IGNORECASE)
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Times:
-    """What each query took behind the warm-up, in milliseconds, in order.
-
-    compute_ms: on the GPU alone. latency_ms: with the copies to it and back.
-    """
-
-    compute_ms: tuple[float, ...]
-    latency_ms: tuple[float, ...]
-
-
 def read_outputs(path: Path, expected: Mapping[str, tuple[int, ...]]) -> Mapping[str, Float32]:
     """The outputs that `--exportOutput` wrote, by name. expected: the shape of each, with the batch.
 
@@ -227,14 +208,6 @@ def _unlike(path: Path, what: str) -> TargetError:
 
 
 # --- the program ---
-
-
-@dataclass(frozen=True)
-class Built:
-    """An engine file, and the file in which trtexec says what is in it."""
-
-    engine: Path
-    layers: Path
 
 
 @dataclass(frozen=True)
