@@ -3,12 +3,12 @@
 import importlib.metadata
 import os
 import platform
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeskin.benchmarks import board
+from edgeskin.benchmarks.board import ask, number, read
 from edgeskin.benchmarks.measurements import DeviceFacts
 
 INTEGER_FLAGS = {
@@ -61,28 +61,37 @@ class Machine:
     saturation: str | None
 
 
-def facts(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> DeviceFacts:
-    """The machine as reports state it. Never raises for what the system does not tell."""
+def facts(proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path = Path("/")) -> DeviceFacts:
+    """The machine as reports state it. Never raises for what the system does not tell. root: above etc and var."""
     cpuinfo = _cpuinfo(proc)
+    seen = board.look(proc, sys, root)
     cpufreq = sys / "devices/system/cpu/cpu0/cpufreq"
-    kilohertz = _number(_read(cpufreq / "scaling_cur_freq"))
+    kilohertz = number(read(cpufreq / "scaling_cur_freq"))
     return DeviceFacts(
         cpu=_cpu_name(cpuinfo, proc),
         flags=_flags(cpuinfo),
         cores=usable_cores(),
-        governor=_read(cpufreq / "scaling_governor"),
-        clock_mhz=_number(cpuinfo.get("cpu MHz")) if kilohertz is None else kilohertz / 1000,
+        governor=read(cpufreq / "scaling_governor"),
+        clock_mhz=number(cpuinfo.get("cpu MHz")) if kilohertz is None else kilohertz / 1000,
         temperature_c=_temperature_c(sys),
         os=_os_name(),
         python=platform.python_version(),
         engines=engine_versions(),
+        board=seen.model,
+        gpu=seen.gpu,
+        gpu_driver=seen.gpu_driver,
+        gpu_temperature_c=seen.gpu_temperature_c,
+        power_mode=seen.power_mode,
+        fastest_power_mode=seen.fastest_power_mode,
+        clocks_pinned=seen.clocks_pinned,
+        throttled=seen.throttled,
     )
 
 
-def machine(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Machine:
+def machine(proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path = Path("/")) -> Machine:
     """Everything known about this machine. Never raises for what the system does not tell."""
-    known = facts(proc, sys)
-    throttles = [_number(_read(path)) for path in sys.glob("devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")]
+    known = facts(proc, sys, root)
+    throttles = [number(read(path)) for path in sys.glob("devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")]
     counted = [int(count) for count in throttles if count is not None]
     return Machine(
         facts=known,
@@ -128,38 +137,15 @@ def saturation_note(flags: Iterable[str], architecture: str | None = None) -> st
     )
 
 
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n\t") or None
-    except OSError:
-        return None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None
-
-
 def _sysctl(key: str) -> str | None:
     """A value of macOS' sysctl; None elsewhere, or where the key is unknown."""
-    program = shutil.which("sysctl") if platform.system() == "Darwin" else None
-    if program is None:
-        return None
-    try:
-        done = subprocess.run(  # noqa: S603  (the keys are those of this file, and no shell reads them)
-            [program, "-n", key], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
+    return ask("sysctl", "-n", key) if platform.system() == "Darwin" else None
 
 
 def _cpuinfo(proc: Path) -> Mapping[str, str]:
     """The fields of the first processor, and of the board where Arm systems name it at the end."""
     fields: dict[str, str] = {}
-    for line in (_read(proc / "cpuinfo") or "").splitlines():
+    for line in (read(proc / "cpuinfo") or "").splitlines():
         key, colon, value = line.partition(":")
         if colon:
             fields.setdefault(key.strip(), value.strip())
@@ -167,9 +153,9 @@ def _cpuinfo(proc: Path) -> Mapping[str, str]:
 
 
 def _cpu_name(cpuinfo: Mapping[str, str], proc: Path) -> str:
-    board = _read(proc / "device-tree/model")  # a Jetson or Raspberry Pi says here what it is
+    model = read(proc / "device-tree/model")  # a Jetson or Raspberry Pi says here what it is
     name = cpuinfo.get("model name") or cpuinfo.get("Hardware") or _sysctl("machdep.cpu.brand_string")
-    known = [part for part in (board, name) if part]
+    known = [part for part in (model, name) if part]
     return ", ".join(known) or platform.processor() or platform.machine() or "unknown"
 
 
@@ -182,24 +168,24 @@ def _flags(cpuinfo: Mapping[str, str]) -> tuple[str, ...]:
 
 def _temperature_c(sys: Path) -> float | None:
     """The hottest sensor of the CPU, where the system tells which sensors those are."""
-    zones = [(_read(zone / "type"), zone / "temp") for zone in sys.glob("class/thermal/thermal_zone*")]
+    zones = [(read(zone / "type"), zone / "temp") for zone in sys.glob("class/thermal/thermal_zone*")]
     chips = [
-        (_read(chip / "name"), path) for chip in sys.glob("class/hwmon/hwmon*") for path in chip.glob("temp*_input")
+        (read(chip / "name"), path) for chip in sys.glob("class/hwmon/hwmon*") for path in chip.glob("temp*_input")
     ]
     known = ("cpu", "x86_pkg", "soc", "coretemp", "k10temp", "zenpower")
     millidegrees = [
-        _number(_read(path)) for kind, path in zones + chips if kind is not None and kind.lower().startswith(known)
+        number(read(path)) for kind, path in zones + chips if kind is not None and kind.lower().startswith(known)
     ]
     plausible = [value / 1000 for value in millidegrees if value is not None and 0 < value < 150_000]
     return max(plausible, default=None)
 
 
 def _memory_mib(proc: Path) -> float | None:
-    for line in (_read(proc / "meminfo") or "").splitlines():
+    for line in (read(proc / "meminfo") or "").splitlines():
         if line.startswith("MemTotal:"):
-            kib = _number(line.split()[1])
+            kib = number(line.split()[1])
             return None if kib is None else kib / 1024
-    bytes_ = _number(_sysctl("hw.memsize"))
+    bytes_ = number(_sysctl("hw.memsize"))
     return None if bytes_ is None else bytes_ / 2**20
 
 

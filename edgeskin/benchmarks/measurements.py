@@ -247,7 +247,10 @@ class DeviceFacts(Frozen):
     """The machine the figures belong to.
 
     flags: those that decide integer speed or exactness (avx2, avx_vnni, avx512_vnni, asimddp, …). engines: version of
-    every engine used, by module name. governor, clock_mhz, temperature_c: None where the machine does not tell.
+    every engine used, by module name. board, gpu: what they call themselves. gpu_driver: of NVIDIA, or the release of a
+    Jetson's system. power_mode: of a Jetson; fastest_power_mode: the one that leaves its GPU the highest clock.
+    clocks_pinned: whether a Jetson's GPU keeps one clock. throttled: what slows the machine down, in words. Whatever the
+    machine does not tell is None.
     """
 
     cpu: str
@@ -259,6 +262,14 @@ class DeviceFacts(Frozen):
     os: str
     python: str
     engines: dict[str, str] = Field(default_factory=dict)
+    board: str | None = None
+    gpu: str | None = None
+    gpu_driver: str | None = None
+    gpu_temperature_c: Measured = None
+    power_mode: str | None = None
+    fastest_power_mode: str | None = None
+    clocks_pinned: bool | None = None
+    throttled: tuple[str, ...] = ()
 
 
 class Measurements(Frozen):

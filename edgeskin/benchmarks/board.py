@@ -1,0 +1,222 @@
+"""What state a board and its GPU are in: power mode, clocks, heat. Best effort: what nobody tells is None.
+
+Everything is read as any user may read it; `jetson_clocks --show`, which wants root, is not asked. Sources:
+- board: /proc/device-tree/model, of Jetson and Raspberry Pi.
+- Jetson's release: /etc/nv_tegra_release, `# R36 (release), REVISION: 4.3, …` (Jetson Linux).
+- Jetson's power mode: /var/lib/nvpmodel/status, `pmode:0002`, and /etc/nvpmodel.conf, whose own header gives its
+  format: `< POWER_MODEL ID=2 NAME=MAXN_SUPER >`, below it `GPU MAX_FREQ -1`, where -1 is no limit; `nvpmodel -q` prints
+  `NV Power Mode: 15W`.
+- Jetson's clocks: /sys/class/devfreq (Linux, sysfs-class-devfreq). `jetson_clocks` raises MinFreq of the GPU to
+  MaxFreq, as its own `--show` prints before and after.
+- Jetson's throttling: cooling devices of type `…-throttle-alert` and `hot-surface-alert` in /sys/class/thermal, whose
+  cur_state is above 0 as long as they act (Linux, sysfs-class-thermal).
+- Raspberry Pi: `vcgencmd get_throttled` (Raspberry Pi documentation, its table of bits), the same in sysfs.
+- NVIDIA's desktop GPUs: `nvidia-smi --query-gpu`; the bits of its reasons are nvmlClocksEventReason… of NVML, and
+  `clocks_event_reasons.active` is called `clocks_throttle_reasons.active` by older drivers.
+"""
+
+import math
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeskin.benchmarks.measurements import DeviceFacts
+
+_SECONDS = 5
+"""How long a program may take to answer."""
+_PI_BITS = {
+    0: "under-voltage",
+    1: "CPU clock capped",
+    2: "throttled",
+    3: "soft temperature limit",
+    16: "under-voltage earlier since its start",
+    17: "CPU clock capped earlier since its start",
+    18: "throttled earlier since its start",
+    19: "soft temperature limit earlier since its start",
+}
+_NVML_BITS = {
+    0x04: "GPU at its power limit",
+    0x08: "GPU slowed by its hardware",
+    0x20: "GPU slowed by heat",
+    0x40: "GPU slowed by heat, by its hardware",
+    0x80: "GPU slowed by the power supply",
+}
+"""Without those that are no throttling: an idle GPU, clocks that somebody set, a display."""
+_REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
+_TEGRA_GPUS = ("*gpu*", "*.gv11b", "*.gp10b", "*.ga10b", "*.gm20b")
+_MODE = re.compile(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", re.MULTILINE)
+_GPU_LIMIT = re.compile(r"^GPU\w*\s+MAX_FREQ\s+(-?\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board and its GPU, as `DeviceFacts` states them."""
+
+    model: str | None = None
+    gpu: str | None = None
+    gpu_driver: str | None = None
+    gpu_temperature_c: float | None = None
+    power_mode: str | None = None
+    fastest_power_mode: str | None = None
+    clocks_pinned: bool | None = None
+    throttled: tuple[str, ...] = ()
+
+
+def look(proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path = Path("/")) -> Board:
+    """What the machine tells of itself. Never raises. root: above etc and var."""
+    model = read(proc / "device-tree/model")
+    release = _tegra_release(root)
+    name, driver, heat = _smi("name", "driver_version", "temperature.gpu")
+    mode, fastest = _power_modes(root)
+    tegra = release is not None or (model or "").startswith("NVIDIA")
+    return Board(
+        model=model,
+        gpu=name,
+        gpu_driver=release or driver,
+        gpu_temperature_c=_zone_c(sys) if tegra else number(heat),
+        power_mode=mode,
+        fastest_power_mode=fastest,
+        clocks_pinned=_pinned(sys) if tegra else None,
+        throttled=(*_alerts(sys), *_pi_throttled(sys), *_gpu_throttled(name)),
+    )
+
+
+def cautions(facts: DeviceFacts) -> tuple[str, ...]:
+    """What must stand beside figures of this machine: a sentence for each thing that makes it slower than it can be."""
+    found = []
+    if facts.power_mode is not None and facts.fastest_power_mode not in {None, facts.power_mode}:
+        found.append(
+            f"The board runs in power mode {facts.power_mode}; in {facts.fastest_power_mode} its GPU may run faster "
+            "(nvpmodel)."
+        )
+    if facts.clocks_pinned is False:
+        found.append("The clocks of the GPU are not pinned, so its times vary with its load (jetson_clocks).")
+    if facts.throttled:
+        found.append(f"The machine was being slowed down: {', '.join(facts.throttled)}.")
+    return tuple(found)
+
+
+# --- asking ---
+
+
+def read(path: Path) -> str | None:
+    """A file's text without what surrounds it, None where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n\t") or None
+    except OSError:
+        return None
+
+
+def number(text: str | None) -> float | None:
+    """A number, None for any other text."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+def ask(program: str, *options: str) -> str | None:
+    """What a program on the PATH prints; None where it is absent, fails, or does not answer in time."""
+    found = shutil.which(program)
+    if found is None:
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603  (programs and options are those of the code, and no shell reads them)
+            [found, *options], capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _bits(text: str | None, words: dict[int, str]) -> tuple[str, ...]:
+    """The words of the bits that are set in a hexadecimal number."""
+    try:
+        value = int(text or "0", 16)
+    except ValueError:
+        return ()
+    return tuple(word for mask, word in words.items() if value & mask)
+
+
+# --- Jetson ---
+
+
+def _tegra_release(root: Path) -> str | None:
+    found = re.match(r"#\s*R(\d+).*?REVISION:\s*([\d.]+)", read(root / "etc/nv_tegra_release") or "")
+    return None if found is None else f"R{found[1]}.{found[2]}"
+
+
+def _power_modes(root: Path) -> tuple[str | None, str | None]:
+    """The mode it is in, and the one that leaves its GPU the highest clock."""
+    _, *parts = _MODE.split(read(root / "etc/nvpmodel.conf") or "")
+    modes = list(zip(parts[::3], parts[1::3], parts[2::3], strict=True))
+    names = {int(place): name for place, name, _ in modes}
+    limits = {name: _gpu_limit(name, settings) for _, name, settings in modes}
+    status = re.search(r"pmode:(\d+)", read(root / "var/lib/nvpmodel/status") or "")
+    mode = None if status is None else names.get(int(status[1]))
+    if mode is None:
+        said = re.search(r"NV Power Mode:\s*(\S+)", ask("nvpmodel", "-q") or "")
+        mode = None if said is None else said[1]
+    fastest = max(limits, key=lambda name: (limits[name], name == mode), default=None)
+    return mode, fastest
+
+
+def _gpu_limit(name: str, settings: str) -> float:
+    """The highest clock that a mode leaves the GPU, in Hz; without one that is told, MAXN stands above all others."""
+    told = _GPU_LIMIT.search(settings)
+    if told is not None and int(told[1]) >= 0:
+        return float(told[1])
+    return math.inf if told is not None or name.startswith("MAXN") else 0.0
+
+
+def _pinned(sys: Path) -> bool | None:
+    """Whether the GPU's clock has no room to move."""
+    for place in (place for kind in _TEGRA_GPUS for place in sys.glob(f"class/devfreq/{kind}")):
+        lowest, highest = number(read(place / "min_freq")), number(read(place / "max_freq"))
+        if lowest is not None and highest is not None:
+            return lowest == highest
+    return None
+
+
+def _zone_c(sys: Path) -> float | None:
+    """The GPU's temperature on a Jetson."""
+    zones = sys.glob("class/thermal/thermal_zone*")
+    found = [number(read(zone / "temp")) for zone in zones if (read(zone / "type") or "").lower().startswith("gpu")]
+    return max((value / 1000 for value in found if value is not None and 0 < value < 150_000), default=None)
+
+
+def _alerts(sys: Path) -> tuple[str, ...]:
+    """The parts of a Jetson that are slowed down by heat now."""
+    devices = ((read(place / "type") or "", place / "cur_state") for place in sys.glob("class/thermal/cooling_device*"))
+    acting = (kind for kind, state in devices if kind.endswith("-alert") and (number(read(state)) or 0) > 0)
+    return tuple(sorted({kind.removesuffix("-alert").replace("-", " ") for kind in acting}))
+
+
+# --- Raspberry Pi ---
+
+
+def _pi_throttled(sys: Path) -> tuple[str, ...]:
+    told = [read(path) for path in sys.glob("devices/platform/*/*firmware*/get_throttled")]
+    value = told[0] if told else (ask("vcgencmd", "get_throttled") or "").partition("=")[2]
+    return _bits(value, {1 << bit: word for bit, word in _PI_BITS.items()})
+
+
+# --- NVIDIA's desktop GPUs ---
+
+
+def _smi(*fields: str) -> tuple[str | None, ...]:
+    """Facts of the first GPU, by nvidia-smi's names for them; None for what it does not know."""
+    lines = (ask("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits") or "").splitlines()
+    values = [value.strip() for value in lines[0].split(",")] if lines else []
+    if len(values) != len(fields):
+        return (None,) * len(fields)
+    return tuple(None if value.startswith("[") or value in {"", "N/A"} else value for value in values)
+
+
+def _gpu_throttled(gpu: str | None) -> tuple[str, ...]:
+    if gpu is None:
+        return ()
+    told = (value for field in _REASONS for value in _smi(field))
+    return _bits(next((value for value in told if value is not None), None), _NVML_BITS)
