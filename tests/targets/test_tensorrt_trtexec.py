@@ -17,8 +17,9 @@ from metadata_graphs import SPEC
 from edgeskin.contract.model import ModelCard
 from edgeskin.errors import TargetError
 from edgeskin.graph.folder import Graph
+from edgeskin.targets.base import Effort
 from edgeskin.targets.tensorrt.generations import RTX, TRTEXEC, Generation
-from edgeskin.targets.tensorrt.runtime import Effort, trtexec
+from edgeskin.targets.tensorrt.runtime import LARGEST_BATCH, trtexec
 from edgeskin.targets.tensorrt.runtime.trtexec import Trtexec, build_line, read_outputs, read_times
 
 STAND_IN = """#!{python}
@@ -87,8 +88,11 @@ def asked(folder: Path) -> list[str]:
 # --- command lines ---
 
 SHAPES = {"image": (3, 192, 192), "metadata": (8,)}
-PRECISION_OF = {"8.5": ["--int8", "--fp16"], "8.6": ["--int8", "--fp16"], "10.0": ["--stronglyTyped"]} | {
-    "10.15": ["--stronglyTyped"],
+PRECISION_OF = {
+    "8.5": ["--int8", "--fp16", "--noTF32"],
+    "8.6": ["--int8", "--fp16", "--noTF32"],
+    "10.0": ["--stronglyTyped", "--noTF32"],
+    "10.15": ["--stronglyTyped", "--noTF32"],
     "11.0": [],  # NVIDIA, Migrating trtexec Usage from TensorRT 10.x to 11.x: all precision flags are removed
 }
 
@@ -119,9 +123,19 @@ def test_float_permits_no_other_precision() -> None:
     assert not {"--int8", "--fp16", "--best"} & set(line)
 
 
-def test_a_precision_without_a_file_is_refused() -> None:
-    with pytest.raises(TargetError, match="no file for TensorRT in fp16; choose int8 or fp32"):
-        build_line(TRTEXEC[0], "fp16", onnx="m", engine="e", layers="l", inputs=SHAPES, largest_batch=1)
+def test_float16_is_the_float_file_and_a_flag_or_a_file_of_its_own() -> None:
+    flags, typed = (
+        build_line(each, "fp16", onnx="m", engine="e", layers="l", inputs=SHAPES, largest_batch=1)
+        for each in (TRTEXEC[0], TRTEXEC[3])
+    )
+    assert "--fp16" in flags
+    assert "--int8" not in flags
+    assert not {"--int8", "--fp16"} & set(typed)
+
+
+def test_a_precision_that_it_cannot_build_is_refused() -> None:
+    with pytest.raises(TargetError, match="builds no w8a16 of our files; choose int8, fp16, fp32"):
+        build_line(TRTEXEC[0], "w8a16", onnx="m", engine="e", layers="l", inputs=SHAPES, largest_batch=1)
 
 
 def test_tensorrt_rtx_has_no_line() -> None:
@@ -193,12 +207,18 @@ def test_a_build_that_leaves_nothing_is_an_error_and_the_old_engine_stands(tmp_p
 # --- running ---
 
 
+def loaded(folder: Path, version: str, card: ModelCard, **says: object) -> trtexec.TrtexecEngine:
+    """An engine of the stand-in."""
+    (engine := folder / "engine.plan").write_bytes(b"engine")
+    return stand_in(folder, version, **says).load(engine, card)
+
+
 @pytest.mark.parametrize("version", ["8502", "101600"])
 def test_an_engine_is_run_on_what_it_takes_and_answers_by_head(version: str, tmp_path: Path, graph: Graph) -> None:
     """The stand-in demands float32 pixels of 8.5 and bytes of 10.16, counts them, and answers with their sum."""
     image = np.random.default_rng(1).integers(0, 256, (2, 3, 32, 32), np.uint8)
-    ran = stand_in(tmp_path, version).run(tmp_path / "engine.plan", graph.card, image)
-    assert {name: values.shape for name, values in ran.outputs.items()} == {
+    outputs = loaded(tmp_path, version, graph.card).run(image)
+    assert {name: values.shape for name, values in outputs.items()} == {
         "mask": (2, 1, 32, 32),
         "diagnosis": (2, 3),
         "melanoma": (2, 1),
@@ -206,34 +226,61 @@ def test_an_engine_is_run_on_what_it_takes_and_answers_by_head(version: str, tmp
     total = image.sum(dtype=np.int64) / 1e9
     expected = (total + np.arange(6) / 1e5).reshape(2, 3)
     # six significant digits of numbers below 0.01
-    np.testing.assert_allclose(ran.outputs["diagnosis"], expected, atol=1e-8, rtol=0)
-    assert all(values.dtype == np.float32 for values in ran.outputs.values())
+    np.testing.assert_allclose(outputs["diagnosis"], expected, atol=1e-8, rtol=0)
+    assert all(values.dtype == np.float32 for values in outputs.values())
+
+
+def test_more_pictures_than_an_engine_takes_are_split_and_none_needs_no_program(tmp_path: Path, graph: Graph) -> None:
+    engine = loaded(tmp_path, "8502", graph.card)
+    assert {name: len(values) for name, values in engine.run(np.zeros((0, 3, 32, 32), np.uint8)).items()} == {
+        "mask": 0,
+        "diagnosis": 0,
+        "melanoma": 0,
+    }
+    assert not (tmp_path / "arguments.json").exists()
+    image = np.zeros((LARGEST_BATCH + 2, 3, 32, 32), np.uint8)
+    image[LARGEST_BATCH:] = 255
+    answered = engine.run(image)["melanoma"]
+    assert answered.shape == (LARGEST_BATCH + 2, 1)
+    assert answered[0, 0] == 0
+    assert answered[LARGEST_BATCH, 0] == np.float32(f"{2 * 3 * 32 * 32 * 255 / 1e9:g}")
+    assert "--shapes=image:2x3x32x32" in asked(tmp_path)
 
 
 def test_metadata_is_handed_over_as_float32(tmp_path: Path, graph: Graph) -> None:
     card = ModelCard.model_validate(graph.card.model_dump() | {"metadata": SPEC.model_dump()})
     image, metadata = np.zeros((1, 3, 32, 32), np.uint8), np.full((1, SPEC.width), 1000, np.float32)
-    program = stand_in(tmp_path, "101600")
-    ran = program.run(tmp_path / "engine.plan", card, image, metadata)
-    assert ran.outputs["melanoma"][0, 0] == np.float32(1000 * SPEC.width / 1e9)
+    engine = loaded(tmp_path, "101600", card)
+    assert engine.run(image, metadata)["melanoma"][0, 0] == np.float32(1000 * SPEC.width / 1e9)
     assert f"--shapes=image:1x3x32x32,metadata:1x{SPEC.width}" in asked(tmp_path)
     with pytest.raises(TargetError, match="takes metadata as float32"):
-        program.run(tmp_path / "engine.plan", card, image)
+        engine.run(image)
 
 
 def test_how_long_it_runs_is_said_and_the_warm_up_is_not_counted(tmp_path: Path, graph: Graph) -> None:
     image = np.zeros((1, 3, 32, 32), np.uint8)
-    ran = stand_in(tmp_path, "8502").run(tmp_path / "engine.plan", graph.card, image, effort=Effort(200, 3, 10))
+    times = loaded(tmp_path, "8502", graph.card).times(image, None, Effort(200, 3, 10))
     assert {"--warmUp=200", "--duration=3", "--iterations=10"} < set(asked(tmp_path))
-    assert ran.times.compute_ms == (2.5, 3.0)  # TRACE, but for what began at 0.5 ms
-    assert ran.times.latency_ms == (4.0, 5.0)
+    assert times.compute_ms == (2.5, 3.0)  # TRACE, but for what began at 0.5 ms
+    assert times.latency_ms == (4.0, 5.0)
 
 
 def test_an_input_of_another_shape_never_reaches_it(tmp_path: Path, graph: Graph) -> None:
-    program = stand_in(tmp_path, "8502")
+    engine = loaded(tmp_path, "8502", graph.card)
     with pytest.raises(TargetError, match=r"takes image as uint8 \[N, 3, 32, 32\]"):
-        program.run(tmp_path / "engine.plan", graph.card, np.zeros((1, 3, 16, 16), np.uint8))
+        engine.run(np.zeros((1, 3, 16, 16), np.uint8))
     assert not (tmp_path / "arguments.json").exists()
+
+
+def test_an_engine_that_is_not_there_is_refused_at_once(tmp_path: Path, graph: Graph) -> None:
+    with pytest.raises(TargetError, match=r"engine\.plan: no such file\. Build the engine again"):
+        stand_in(tmp_path, "8502").load(tmp_path / "engine.plan", graph.card)
+
+
+def test_it_says_what_it_is_of_and_how_much_memory_nobody_tells(tmp_path: Path, graph: Graph) -> None:
+    engine = loaded(tmp_path, "8502", graph.card)
+    assert engine.program.name == "trtexec of TensorRT 8.5.2"
+    assert engine.device_mib is None
 
 
 # --- what it says when it fails ---
@@ -249,6 +296,23 @@ FAILURES = {
         1,
         "[E] [TRT] Requested amount of GPU memory (57662592 bytes) could not be allocated.\nError Code 2: OutOfMemory",
         r"out of memory: 55\.0 MiB were asked for at once",  # 57662592 / 2**20 = 54.99
+    ),
+    "which GPUs differ": (  # NVIDIA/TensorRT issue 3130: built on one of 8.6, run on a T4
+        1,
+        "[E] Error Code 6: The engine plan file is generated on an incompatible device, expecting compute 7.5 got "
+        "compute 8.6, please rebuild.",
+        r"built for a GPU of compute capability 8\.6, and this one has 7\.5\. Build it again",
+    ),
+    "that it is no engine": (  # NVIDIA/TensorRT issue 2915
+        1,
+        "[E] 1: [runtime.cpp::parsePlan::314] Error Code 1: Serialization (Serialization assertion "
+        "plan->header.magicTag == rt::kPLAN_MAGIC_TAG failed.)",
+        r"the file is damaged, or no engine at all\. Build it again",
+    ),
+    "that the driver is old": (  # NVIDIA/TensorRT issue 2913
+        1,
+        "[W] CUDA initialization failure with error: 35. Please check your CUDA installation",
+        r"no NVIDIA driver, or it is too old .* Update the driver",
     ),
     "that memory was missing": (1, "[E] Error Code 1: Cuda Runtime (out of memory)", "out of memory: it does not say"),
     "that the system stopped it": (137, "", "out of memory: the system stopped it"),
@@ -269,10 +333,10 @@ FAILURES = {
 @pytest.mark.parametrize("what", FAILURES)
 def test_a_failure_tells(what: str, tmp_path: Path, graph: Graph) -> None:
     code, log, told = FAILURES[what]
-    program = stand_in(tmp_path, "100300", code=code, log=log)
+    engine = loaded(tmp_path, "100300", graph.card, code=code, log=log)
     with pytest.raises(TargetError, match=told) as failure:
-        program.run(tmp_path / "engine.plan", graph.card, np.zeros((1, 3, 32, 32), np.uint8))
-    assert str(failure.value).startswith(f"{program.program} of TensorRT 10.3.0 failed: ")
+        engine.run(np.zeros((1, 3, 32, 32), np.uint8))
+    assert str(failure.value).startswith(f"{tmp_path / 'trtexec'} of TensorRT 10.3.0 failed: ")
 
 
 # --- files that are not what was asked for ---

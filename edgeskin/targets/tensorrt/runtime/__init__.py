@@ -1,7 +1,8 @@
 """TensorRT on this machine: one thin adapter for each way to talk to it, behind one interface.
 
-bindings: the Python modules `tensorrt` (10, 11) and `tensorrt_rtx`, by what each has. trtexec: NVIDIA's program, for
-boards whose bindings fit no Python of ours. cuda: memory, streams, graphs and events of the GPU.
+find: which this machine has. bindings: the Python modules `tensorrt` and `tensorrt_rtx`, by what each has; engine: one
+of theirs, loaded; cuda: memory, streams, graphs and events of the GPU. trtexec: NVIDIA's program, for boards whose
+bindings fit no Python of ours. machine: what tells without CUDA. inputs, reasons: what they share.
 """
 
 from collections.abc import Mapping
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 from edgeskin.contract.model import ModelCard
-from edgeskin.targets.base import Effort as Effort
-from edgeskin.targets.base import Float32, Precision, UInt8
-from edgeskin.targets.base import Times as Times
+from edgeskin.targets.base import Effort, Float32, Precision, Times, UInt8
 from edgeskin.targets.tensorrt.generations import Generation, Version
+
+ENGINE, LAYERS = "engine.plan", "layers.json"
+"""What a build leaves, by name."""
+LARGEST_BATCH = 8
+"""The most pictures in one run where nobody says otherwise; trtexec cannot ask an engine and splits what is more."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Loaded(Protocol):
 class Runtime(Protocol):
     """One way to talk to the TensorRT of this machine.
 
-    name: in words, `TensorRT 10.3.0`, `trtexec of TensorRT 8.5.2`.
+    name: in words, `TensorRT 10.16.1.11`, `trtexec of TensorRT 8.5.2`.
     """
 
     @property
@@ -77,7 +81,7 @@ class Runtime(Protocol):
         precision: Precision,
         folder: Path,
         *,
-        largest_batch: int = 8,
+        largest_batch: int = LARGEST_BATCH,
         timing_cache: Path | None = None,
     ) -> Built:
         """Build an engine into an existing folder, wholly or not at all.

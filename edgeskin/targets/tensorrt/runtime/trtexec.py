@@ -9,7 +9,7 @@ versions list the warm-up among them, so it is left out here, by trtexec's own r
 Sources, all of NVIDIA/TensorRT: samples/trtexec/README.md (raw inputs, `--loadInputs`, shapes, `--stronglyTyped`);
 samples/common/sampleOptions.cpp (every option, in its help); sampleReporting.cpp (exportJSONTrace, exportJSONOutput,
 printPerformanceReport); sampleUtils.cpp (loadFromFile). Nothing here has met the program itself yet: tests run a
-stand-in that writes these formats.
+stand-in that writes these formats. No source was found that trtexec 11 still has `--noTF32`, so it is not told there.
 """
 
 import math
@@ -28,37 +28,26 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from edgeskin import files
 from edgeskin.contract.model import ModelCard
 from edgeskin.errors import TargetError
-from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, Precision, UInt8
+from edgeskin.targets.base import IMAGE, METADATA, Effort, Float32, Inputs, Precision, Times, UInt8
 from edgeskin.targets.tensorrt.generations import Generation, Version, from_number, of, words
-from edgeskin.targets.tensorrt.runtime import Built, Effort, Times
+from edgeskin.targets.tensorrt.runtime import ENGINE, LARGEST_BATCH, LAYERS, Built, Gpu, machine
+from edgeskin.targets.tensorrt.runtime.inputs import demand_precision, input_shapes, output_shapes
+from edgeskin.targets.tensorrt.runtime.reasons import why
 
 JETPACK_PLACE = Path("/usr/src/tensorrt/bin/trtexec")
 """Where JetPack puts it, outside the PATH."""
 
-ENGINE, LAYERS, OUTPUTS, TIMES = "engine.plan", "layers.json", "outputs.json", "times.json"
+OUTPUTS, TIMES = "outputs.json", "times.json"
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
-"""What there is a file for."""
+"""What a deploy folder has files for."""
 
 _BANNER = re.compile(r"\[TensorRT v(\d+)\]")
-_ASKED_BYTES = re.compile(r"Requested amount of GPU memory \((\d+) bytes\)")
-_OUT_OF_MEMORY = re.compile(r"out ?of ?memory", re.IGNORECASE)
-_OTHER_VERSION = re.compile(
-    r"not compatible with this version of TensorRT(?:, expecting \w+ version (\S+) got (\S+?),)?"
-)
 _KILLED = (-9, 137)
 """How a program ends that the kernel stopped for want of memory: by signal 9, or as a shell says it."""
 _LAST_LINES = 5
 
 
 # --- command lines ---
-
-
-def input_shapes(card: ModelCard) -> Mapping[str, tuple[int, ...]]:
-    """The shape of each input of a network, without the batch."""
-    shapes: dict[str, tuple[int, ...]] = {IMAGE: (3, card.size, card.size)}
-    if card.metadata is not None:
-        shapes[METADATA] = (card.metadata.width,)
-    return shapes
 
 
 def build_line(
@@ -74,16 +63,22 @@ def build_line(
 ) -> tuple[str, ...]:
     """The options that build an engine for batches of 1 to `largest_batch`, fastest at 1, without running it.
 
-    onnx: the file of this generation's opset. engine, layers: where the engine and what is in it are written.
+    onnx: the file of this generation's opset, in that precision; where precision is said by flags, fp16 is built of
+    the float file. engine, layers: where the engine and what is in it are written.
     inputs: as `input_shapes`. timing_cache: a file that makes the next build faster, made where there is none.
 
     Raises: TargetError for a precision or a generation that it cannot build.
     """
-    if precision not in PRECISIONS:
-        raise TargetError(f"there is no file for TensorRT in {precision}; choose {' or '.join(PRECISIONS)}")
+    demand_precision(precision)
     if generation.build_only is None:
         raise TargetError(f"TensorRT {generation.name} is not built by trtexec; its Python bindings build it")
-    said = {"flags": ("--int8", "--fp16") if precision == "int8" else (), "asked": ("--stronglyTyped",), "always": ()}
+    permitted = {"int8": ("--int8", "--fp16"), "fp16": ("--fp16",)}.get(precision, ())
+    said = {
+        # TF32 is on by itself, and would make float32 less than it says
+        "flags": (*permitted, "--noTF32"),
+        "asked": ("--stronglyTyped", "--noTF32"),
+        "always": (),
+    }
     smallest, largest = _shapes(inputs, 1), _shapes(inputs, largest_batch)
     return (
         f"--onnx={onnx}",
@@ -211,14 +206,6 @@ def _unlike(path: Path, what: str) -> TargetError:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What an engine answered to one batch, by head, and how long its queries took."""
-
-    outputs: Mapping[str, Float32]
-    times: Times
-
-
-@dataclass(frozen=True)
 class Trtexec:
     """The program on this machine, and the version of TensorRT that it is of."""
 
@@ -249,9 +236,19 @@ class Trtexec:
         return Trtexec(program, from_number(int(banner[1])))
 
     @property
+    def name(self) -> str:
+        """`trtexec of TensorRT 8.5.2`."""
+        return f"trtexec of TensorRT {words(self.version)}"
+
+    @property
     def generation(self) -> Generation:
         """What its version is handed. Raises: TargetError for one that edgeskin does not know."""
         return of(self.version)
+
+    @property
+    def gpu(self) -> Gpu:
+        """The GPU of this machine, as far as it tells without CUDA."""
+        return machine.gpu()
 
     def build(
         self,
@@ -260,7 +257,7 @@ class Trtexec:
         precision: Precision,
         folder: Path,
         *,
-        largest_batch: int = 8,
+        largest_batch: int = LARGEST_BATCH,
         timing_cache: Path | None = None,
     ) -> Built:
         """Build an engine into an existing folder, wholly or not at all.
@@ -280,7 +277,7 @@ class Trtexec:
                 largest_batch=largest_batch,
                 timing_cache=None if timing_cache is None else str(timing_cache.resolve()),
             )
-            self._run(line, Path(place))
+            self.call(line, Path(place))
             made = [Path(place) / name for name in (ENGINE, LAYERS)]
             for path in made:
                 if not path.is_file() or not path.stat().st_size:
@@ -288,43 +285,69 @@ class Trtexec:
             engine, layers = (path.replace(folder / path.name) for path in made)
         return Built(engine, layers)
 
-    def run(
-        self, engine: Path, card: ModelCard, image: UInt8, metadata: Float32 | None = None, effort: Effort = ONCE
-    ) -> Ran:
-        """Run a saved engine on one batch.
+    def load(self, engine: Path, card: ModelCard) -> "TrtexecEngine":
+        """An engine that is loaded anew for each batch. Raises: TargetError where there is no such file."""
+        if not engine.is_file():
+            raise TargetError(f"{engine}: no such file. Build the engine again")
+        return TrtexecEngine(self, engine, card)
 
-        Shapes: image uint8 [N, 3, S, S], metadata float32 [N, M] exactly where the network takes it.
-
-        Raises: TargetError for an input of another shape or type; where trtexec fails, with its last words: an engine
-        of another version, memory that was not there; where its answers are not what was asked for.
-        """
-        shapes = input_shapes(card)
-        Inputs(str(engine), shapes[IMAGE], None if card.metadata is None else card.metadata.width).demand(
-            image, metadata
-        )
-        pixels: UInt8 | Float32 = image if self.generation.takes_bytes else image.astype(np.float32)
-        given = {IMAGE: pixels} if metadata is None else {IMAGE: pixels, METADATA: metadata}
-        with tempfile.TemporaryDirectory(prefix="edgeskin-trtexec-") as place:
-            folder = Path(place)
-            raw = {name: f"{name}.bin" for name in given}
-            for name, values in given.items():
-                files.write_bytes(folder / raw[name], values.tobytes())
-            line = run_line(str(engine.resolve()), raw, {name: values.shape for name, values in given.items()}, effort)
-            self._run(line, folder)
-            outputs = read_outputs(folder / OUTPUTS, _output_shapes(card, len(image)))
-            return Ran(outputs, read_times(folder / TIMES, effort.warm_up_ms))
-
-    def _run(self, line: tuple[str, ...], folder: Path) -> None:
+    def call(self, line: tuple[str, ...], folder: Path) -> None:
+        """Run it in a folder. Raises: TargetError where it fails, with the reason or its last words."""
         code, log = _call(self.program, line, folder)
         if code:
             raise TargetError(f"{self.program} of TensorRT {words(self.version)} failed: {_reason(code, log)}")
 
 
-def _output_shapes(card: ModelCard, batch: int) -> Mapping[str, tuple[int, ...]]:
-    return {
-        head.name: (batch, 1, card.size, card.size) if head.kind == "mask" else (batch, len(head.labels))
-        for head in card.heads
-    }
+@dataclass(frozen=True)
+class TrtexecEngine:
+    """An engine file, run by trtexec: a process for each batch, which loads it first.
+
+    device_mib: trtexec does not tell.
+    """
+
+    program: Trtexec
+    engine: Path
+    card: ModelCard
+    device_mib: float | None = None
+
+    def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
+        """Shapes: image uint8 [N, 3, S, S], metadata float32 [N, M] exactly where the network takes it -> a mask output
+        [N, 1, S, S], any other [N, labels]. More than `LARGEST_BATCH` pictures are split.
+
+        Raises: TargetError for an input of another shape or type; where trtexec fails, with its last words: an engine
+        of another version, memory that was not there; where its answers are not what was asked for.
+        """
+        given = self._given(image, metadata)
+        parts = [
+            self._run({name: values[begin : begin + LARGEST_BATCH] for name, values in given.items()}, ONCE)[0]
+            for begin in range(0, len(image), LARGEST_BATCH)
+        ]
+        return {
+            name: np.concatenate([np.zeros((0, *shape), np.float32), *(part[name] for part in parts)])
+            for name, shape in output_shapes(self.card).items()
+        }
+
+    def times(self, image: UInt8, metadata: Float32 | None, effort: Effort) -> Times:
+        """Run one batch again and again in one process. Raises: TargetError as `run`."""
+        return self._run(self._given(image, metadata), effort)[1]
+
+    def _given(self, image: UInt8, metadata: Float32 | None) -> dict[str, UInt8 | Float32]:
+        width = None if self.card.metadata is None else self.card.metadata.width
+        Inputs(str(self.engine), input_shapes(self.card)[IMAGE], width).demand(image, metadata)
+        pixels: UInt8 | Float32 = image if self.program.generation.takes_bytes else image.astype(np.float32)
+        return {IMAGE: pixels} if metadata is None else {IMAGE: pixels, METADATA: metadata}
+
+    def _run(self, given: Mapping[str, UInt8 | Float32], effort: Effort) -> tuple[Mapping[str, Float32], Times]:
+        with tempfile.TemporaryDirectory(prefix="edgeskin-trtexec-") as place:
+            folder = Path(place)
+            raw = {name: f"{name}.bin" for name in given}
+            for name, values in given.items():
+                files.write_bytes(folder / raw[name], values.tobytes())
+            shapes = {name: values.shape for name, values in given.items()}
+            self.program.call(run_line(str(self.engine.resolve()), raw, shapes, effort), folder)
+            batch = len(given[IMAGE])
+            expected = {name: (batch, *shape) for name, shape in output_shapes(self.card).items()}
+            return read_outputs(folder / OUTPUTS, expected), read_times(folder / TIMES, effort.warm_up_ms)
 
 
 def _call(program: Path, line: tuple[str, ...], folder: Path) -> tuple[int, str]:
@@ -348,17 +371,10 @@ def _call(program: Path, line: tuple[str, ...], folder: Path) -> tuple[int, str]
 
 def _reason(code: int, log: str) -> str:
     """Why it failed and what to do, from what it said."""
-    if other := _OTHER_VERSION.search(log):
-        versions = f": it is of {other[2]}, this is {other[1]}" if other[1] else ""
-        return f"the engine was built by another version of TensorRT{versions}. Build it again on this machine"
-    if asked := _ASKED_BYTES.search(log):
-        mib = int(asked[1]) / 2**20
-        return (
-            f"out of memory: {mib:.1f} MiB were asked for at once. Close other programs, or build for a smaller batch"
-        )
-    if _OUT_OF_MEMORY.search(log) or code in _KILLED:
-        told = "the system stopped it" if code in _KILLED else "it does not say how much was asked for"
-        return f"out of memory: {told}. Close other programs, add swap, or build for a smaller batch"
+    if told := why(log):
+        return told
+    if code in _KILLED:
+        return "out of memory: the system stopped it. Close other programs, add swap, or build for a smaller batch"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if "[E]" in line] or lines
     return f"exit code {code}: " + ("; ".join(errors[-_LAST_LINES:]) or "without a word")
