@@ -205,7 +205,7 @@ def _left_in_float(network: Network, optimised: "onnx.ModelProto") -> Iterator[s
 
     onnxruntime keeps our node names, with endings of its own; a float operator that is nobody's keeps its own name.
     """
-    quantized = {node.name: _is_integer(network, node) for node in network.nodes}
+    quantized = {node.name: is_integer(network, node) for node in network.nodes}
     if not any(quantized.values()):
         return
     for node in _float_nodes(optimised):
@@ -215,7 +215,8 @@ def _left_in_float(network: Network, optimised: "onnx.ModelProto") -> Iterator[s
             yield owner or node.name or node.op_type
 
 
-def _is_integer(network: Network, node: Node) -> bool:
+def is_integer(network: Network, node: Node) -> bool:
+    """Whether a network quantizes a node: all that it reads and writes, biases aside."""
     tensors = (*network.operands(node), network.result(node))
     return all(tensor.quantization is not None for tensor in tensors if tensor.data is None or tensor.data.ndim > 1)
 
