@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeskin.graph import execute
+from edgeskin.graph.execute import Executor
 from edgeskin.graph.ir import Network
 from edgeskin.targets.base import IMAGE, METADATA, Float32, Inputs, UInt8, one_by_one
 
@@ -15,8 +15,7 @@ class ExecutedSession:
     """
 
     def __init__(self, path: Path, network: Network, *, half: bool = False) -> None:
-        self._network = network
-        self._half = half
+        self._executor = Executor(network, half=half)
         sizes = [tuple(int(size) for size in network.tensors[name].shape[1:]) for name in network.inputs]
         self._inputs = Inputs(str(path), sizes[0], sizes[1][0] if len(sizes) > 1 else None)
         self._shapes = {name: tuple(int(n) for n in network.tensors[name].shape[1:]) for name in network.outputs}
@@ -39,4 +38,4 @@ class ExecutedSession:
         given: dict[str, UInt8 | Float32] = {IMAGE: image}
         if metadata is not None:
             given[METADATA] = metadata
-        return execute.outputs(self._network, given, half=self._half)
+        return self._executor.outputs(given)

@@ -18,6 +18,7 @@ from edgeskin.graph.ir import (
     Conv,
     ConvTranspose,
     Linear,
+    Mul,
     Network,
     Node,
     Operator,
@@ -141,6 +142,36 @@ def test_sums_beyond_int32_are_refused_by_name() -> None:
     network = one_node(Linear(), x, weight, result=Tensor("y", ("N", 1), scale(1.0)))
     with pytest.raises(GraphError, match=r"it \(Linear\): its sums leave int32"):
         execute.apply(network, network.nodes[0], {"x": np.full((1, wide), 127, np.int8)})
+
+
+def test_whole_numbers_beyond_those_of_float32_are_summed_exactly() -> None:
+    x = Tensor("x", ("N", 1101), scale(1.0))
+    weight = Tensor("w", (1, 1101), Quantization(np.float32([1.0]), 0), np.full((1, 1101), 127, np.int8))
+    bias = Tensor("b", (1,), None, np.float32([-(2**24)]))
+    network = one_node(Linear(), x, weight, bias, result=Tensor("y", ("N", 1)))
+    found = execute.apply(network, network.nodes[0], {"x": np.full((1, 1101), 127, np.int8)})
+    assert found.tolist() == [[1101 * 127 * 127 - 2**24]]  # an odd sum above 2²⁴, which float32 has no number for
+
+
+@pytest.mark.parametrize("operator", [Add(), Mul()])
+@settings(max_examples=100, deadline=None)
+@given(values=st.lists(st.tuples(st.floats(width=16), st.floats(width=16)), min_size=1))
+def test_half_rounds_as_float16_does(operator: Operator, values: list[tuple[float, float]]) -> None:
+    left, right = np.float64(values).reshape(-1, 1, 2).transpose(2, 0, 1)
+    network = one_node(operator, *(Tensor(name, ("N", 1)) for name in "ab"), result=Tensor("y", ("N", 1)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = execute.apply(network, network.nodes[0], {"a": left, "b": right}, half=True)
+        exact = left + right if isinstance(operator, Add) else left * right
+        np.testing.assert_array_equal(found, exact.astype(np.float16).astype(np.float32))
+
+
+def test_the_size_of_a_piece_changes_nothing(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    feeds = {"image": pixels(count=2)}
+    whole = {half: execute.run(network, feeds, half=half) for half in (False, True)}
+    monkeypatch.setattr(execute, "_PIECE", 7)
+    for half, expected in whole.items():
+        for name, values in execute.run(network, feeds, half=half).items():
+            np.testing.assert_array_equal(values, expected[name])
 
 
 @pytest.mark.parametrize(
