@@ -240,6 +240,14 @@ def test_a_kernels_name_tells_what_it_multiplies(tmp_path: Path, tactic: str) ->
     assert rows(path)[0].kernel == rows(path)[0].precision == KERNELS[tactic]
 
 
+def test_a_convolution_that_pools_as_well_has_its_weights_under_another_name(tmp_path: Path) -> None:
+    """As TREx's resnet-qat-residual-qgap."""
+    written = layer(ENGINE["encoder.deep"], "8.5") | {"LayerType": "ConvActPool"}
+    written["ConvWeights"] = written.pop("Weights")
+    (tmp_path / "l.json").write_text(json.dumps({"Layers": [written, {"Name": "w", "LayerType": "wait"}]}))
+    assert [each.precision for each in rows(tmp_path / "l.json")] == ["int8", None]
+
+
 # --- layers that silently run in float ---
 
 
@@ -391,9 +399,10 @@ def test_layers_without_details_are_an_error_that_says_how_to_build(tmp_path: Pa
         ('{"Layers": [', "cannot be read as JSON"),
         ("[]", "is no layer information of TensorRT"),
         ('{"layers": []}', "is no layer information of TensorRT: Layers: Field required"),
-        ('{"Layers": [{"Name": "a", "LayerType": "gemm", "Inputs": []}]}', "Layers.0.Outputs: Field required"),
-        ('{"Layers": [{"Name": 1, "LayerType": "gemm", "Inputs": [], "Outputs": []}]}', "Layers.0.Name: "),
-        ('{"Layers": [{"Name": "a", "LayerType": "gemm", "Inputs": [], "Outputs": []}, "b"]}', "Layers.1: "),
+        ('{"Layers": [{"Name": "a"}]}', "Layers.0.LayerType: Field required"),
+        ('{"Layers": [{"Name": 1, "LayerType": "gemm"}]}', "Layers.0.Name: "),
+        ('{"Layers": [{"Name": "a", "LayerType": "gemm"}, "b"]}', "Layers.1: "),
+        ('{"Layers": [{"Name": "a", "LayerType": "gemm", "Inputs": [{}]}]}', "Layers.0.Inputs.0.Name: "),
     ],
 )
 def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path, text: str, told: str) -> None:

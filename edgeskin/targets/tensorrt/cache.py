@@ -28,12 +28,12 @@ from edgeskin.contract.frozen import Frozen
 from edgeskin.errors import TargetError
 from edgeskin.targets.base import Precision
 from edgeskin.targets.tensorrt.deploy import Deploy
-from edgeskin.targets.tensorrt.runtime import Built, Gpu, Runtime
+from edgeskin.targets.tensorrt.runtime import ENGINE, LAYERS, Built, Gpu, Runtime
 
 if sys.platform != "win32":
     import fcntl
 
-ENGINE, LAYERS, KEY = "engine.plan", "layers.json", "key.json"
+KEY = "key.json"
 _SHORT = 16
 """Hexadecimal digits of a hash that name a folder."""
 Say: TypeAlias = Callable[[str], None]
