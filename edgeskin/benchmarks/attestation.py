@@ -50,7 +50,7 @@ class Attestation(Frozen):
         """Why no gate counts it, or None."""
         if self.simulated:
             return "simulated, a stand-in answered in the place of an engine"
-        return "nothing on that machine runs the artifact" if self.measurements.verified == "graph" else None
+        return "nothing on that machine runs the artifact" if self.measurements.verified != "device" else None
 
     @property
     def machine(self) -> str:

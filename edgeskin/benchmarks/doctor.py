@@ -29,10 +29,13 @@ class Extra:
 
 @dataclass(frozen=True)
 class TargetState:
-    """One target. missing: why it cannot build here, or None."""
+    """One target. missing: why it cannot build here, or None. here: what can be shown of it here, where machines differ
+    in that.
+    """
 
     name: str
     missing: str | None
+    here: str | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def examine() -> Examination:
         python=f"{platform.python_version()} ({platform.python_implementation()}, {platform.machine()})",
         machine=device.machine(),
         extras=extras(),
-        targets=tuple(TargetState(name, targets.get(name).missing()) for name in targets.TARGETS),
+        targets=tuple(_state(name) for name in targets.TARGETS),
         release=_release(),
         data=data,
         data_exists=data is not None and Path(data).is_dir(),
@@ -74,6 +77,11 @@ def examine() -> Examination:
         runs_free_mib=_free_mib(existing),
         runs_writable=os.access(existing, os.W_OK),
     )
+
+
+def _state(name: str) -> TargetState:
+    target = targets.get(name)
+    return TargetState(name, target.missing(), target.here())
 
 
 def extras() -> tuple[Extra, ...]:

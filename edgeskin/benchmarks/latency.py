@@ -5,13 +5,15 @@ Source of the release rule: MLPerf Mobile, at least 1024 samples and at least 60
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from edgeskin.benchmarks.measurements import LatencyFigure, SpeedRatio
+from edgeskin.targets import base
+from edgeskin.targets.base import Accelerated, Float32, Runnable, UInt8
 
 Run: TypeAlias = Callable[[], None]
 Clock: TypeAlias = Callable[[], int]
@@ -36,6 +38,11 @@ EFFORTS: dict[Mode, Effort] = {
     "quick": Effort(warm_up=5, samples=50, seconds=1.0, cap_seconds=20.0),
     "release": Effort(warm_up=50, samples=1024, seconds=60.0, cap_seconds=float("inf")),
 }
+ACCELERATED: Mapping[Mode, base.Effort] = {"quick": base.Effort(200, 1, 50), "release": base.Effort(1000, 60, 1024)}
+"""The same for an engine that times itself."""
+_BLOCK = ACCELERATED["quick"]
+_BLOCKS: Mapping[Mode, int] = {"quick": 5, "release": 31}
+"""How many blocks of each network are compared."""
 
 
 def measure(run: Run, mode: Mode, name: str, threads: int, *, clock: Clock = time.perf_counter_ns) -> LatencyFigure:
@@ -51,9 +58,14 @@ def measure(run: Run, mode: Mode, name: str, threads: int, *, clock: Clock = tim
     while not _enough(len(spent_ns), total_ns, effort):
         spent_ns.append(_time(run, clock))
         total_ns += spent_ns[-1]
-    samples_ms = np.array(spent_ns) / 1e6
-    p50, p90, p99 = (float(value) for value in np.percentile(samples_ms, (50, 90, 99)))
-    mean = float(samples_ms.mean())
+    return of([spent / 1e6 for spent in spent_ns], mode, name, threads)
+
+
+def of(samples_ms: Sequence[float], mode: Mode, name: str, threads: int) -> LatencyFigure:
+    """The figure of times that were taken already, in milliseconds."""
+    taken = np.array(samples_ms)
+    p50, p90, p99 = (float(value) for value in np.percentile(taken, (50, 90, 99)))
+    mean = float(taken.mean())
     return LatencyFigure(
         name=name,
         threads=threads,
@@ -61,11 +73,54 @@ def measure(run: Run, mode: Mode, name: str, threads: int, *, clock: Clock = tim
         p90_ms=p90,
         p99_ms=p99,
         mean_ms=mean,
-        cv=float(samples_ms.std(ddof=1)) / mean if mean > 0 else None,
-        samples=len(samples_ms),
-        seconds=total_ns / 1e9,
+        cv=float(taken.std(ddof=1)) / mean if mean > 0 and len(taken) > 1 else None,
+        samples=len(taken),
+        seconds=float(taken.sum()) / 1e3,
         mode=mode,
     )
+
+
+def of_network(
+    runnable: Runnable, inputs: tuple[UInt8, Float32 | None], mode: Mode, name: str, threads: int
+) -> tuple[LatencyFigure, ...]:
+    """How long a network takes from inputs in memory to outputs in memory.
+
+    Where it runs on an accelerator, the engine's own clock tells that, and what of it the engine alone takes.
+    """
+    if not isinstance(runnable, Accelerated):
+        return (measure(_once(runnable, inputs), mode, name, threads),)
+    times = runnable.times(*inputs, ACCELERATED[mode])
+    alone = of(times.compute_ms, mode, f"{name}, engine alone", threads)
+    return of(times.latency_ms, mode, name, threads), alone
+
+
+def speedup(
+    slow: Runnable, fast: Runnable, inputs: tuple[UInt8, Float32 | None], mode: Mode, threads: int
+) -> SpeedRatio:
+    """How many times faster one network is than another: by `ratio`, and where both run on an accelerator by blocks of
+    queries, one of each after the other, timed by the engines' own clock.
+    """
+    if not isinstance(slow, Accelerated) or not isinstance(fast, Accelerated):
+        return ratio(_once(slow, inputs), _once(fast, inputs), mode, threads)
+
+    def median(engine: Accelerated) -> float:
+        return float(np.median(engine.times(*inputs, _BLOCK).latency_ms))
+
+    ratios = []
+    for number in range(_BLOCKS[mode]):
+        if number % 2:
+            fast_ms, slow_ms = median(fast), median(slow)
+        else:
+            slow_ms, fast_ms = median(slow), median(fast)
+        ratios.append(slow_ms / fast_ms)
+    return _ratio(ratios, threads)
+
+
+def _once(runnable: Runnable, inputs: tuple[UInt8, Float32 | None]) -> Run:
+    def run() -> None:
+        runnable.run(*inputs)
+
+    return run
 
 
 def warning(figure: LatencyFigure) -> str | None:
@@ -97,6 +152,10 @@ def ratio(slow: Run, fast: Run, mode: Mode, threads: int, *, clock: Clock = time
             slow_ns, fast_ns = _time(slow, clock), _time(fast, clock)
         ratios.append(slow_ns / max(fast_ns, 1))
         total_ns += slow_ns + fast_ns
+    return _ratio(ratios, threads)
+
+
+def _ratio(ratios: Sequence[float], threads: int) -> SpeedRatio:
     ordered = np.sort(ratios)
     middle, half_width = len(ordered) / 2, 1.96 * math.sqrt(len(ordered)) / 2
     return SpeedRatio(

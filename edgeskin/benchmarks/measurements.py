@@ -32,6 +32,10 @@ Form: TypeAlias = Literal["fp32", "fp16", "int8", "int8-float16", "w8a16"]
 """The function that an artifact computes. `int8-float16`: the integers of int8 with float16 in between, whose roundings
 tip many of them. `w8a16`: int8's weights, and activations that are not quantized at all."""
 
+Verified: TypeAlias = Literal["device", "parser", "graph"]
+"""Who answered for an artifact: a device; or, where no engine of the machine runs it, our executor on what the engine's
+own parser (`parser`), or edgeskin alone (`graph`), made of its saved bytes."""
+
 TO_ARTIFACT = "→ artifact"
 """How the name of the chain's last hop ends."""
 
@@ -210,9 +214,18 @@ class SpeedRatio(Frozen):
 
 
 class MemoryFigure(Frozen):
-    """Peak resident memory of loading the engine and running the artifact, above a bare interpreter with NumPy."""
+    """Peak resident memory of loading the engine and running the artifact, above a bare interpreter with NumPy.
+
+    device_mib: what an accelerator with a memory of its own takes besides, None where there is none, or nobody tells.
+    """
 
     peak_mib: Measured
+    device_mib: Measured = None
+
+    @property
+    def total_mib(self) -> float | None:
+        """Both together: on a Jetson they are one memory."""
+        return None if self.peak_mib is None else self.peak_mib + (self.device_mib or 0.0)
 
 
 class PlacementFigure(Frozen):
@@ -275,13 +288,12 @@ class DeviceFacts(Frozen):
 class Measurements(Frozen):
     """Everything measured on one artifact; a section that is None (or empty) was not measured.
 
-    verified: what answered for the artifact: a device, or our executor on its saved bytes, parsed back (graph), where
-    no engine of this machine runs it; such figures are no device's. reads_back: whether the artifact's saved bytes,
-    parsed again, are the very network it was built from. not_measured: why not, by the gate's name of the section,
+    verified: as `Verified`; figures that no device answered for are no device's. reads_back: whether the artifact's
+    saved bytes, parsed again, are the very network it was built from. not_measured: why not, by the gate's name of the section,
     where somebody knows; of numerics, why no device computed them.
     """
 
-    verified: Literal["device", "graph"] = "device"
+    verified: Verified = "device"
     accuracy: AccuracyReport | None = None
     reads_back: bool | None = None
     numerics: tuple[NumericsHop, ...] = ()
@@ -310,7 +322,7 @@ class Measurements(Frozen):
     def overlaid(self, later: "Measurements") -> "Measurements":
         """The same, with what another machine measured later of the same bytes in the place of its own."""
         earlier = tuple(hop for hop in self.numerics if hop not in self.artifact_hops)
-        sections = ("latency", "speed", "memory", "placement", "device")
+        sections = ("latency", "speed", "size_mib", "memory", "placement", "device")
         return self.model_copy(
             update={
                 **{name: getattr(later, name) for name in sections if getattr(later, name)},

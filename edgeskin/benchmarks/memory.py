@@ -16,7 +16,7 @@ import numpy as np
 import edgeskin
 from edgeskin import targets
 from edgeskin.benchmarks.measurements import MemoryFigure
-from edgeskin.targets.base import Artifact
+from edgeskin.targets.base import Accelerated, Artifact
 
 _PROGRAM = """import sys
 sys.path = [*filter(None, sys.path), sys.argv[2]]
@@ -64,7 +64,7 @@ def measure(artifact: Artifact, size: int, *, threads: int = 1) -> MemoryFigure 
     marks = json.loads(done.stdout)
     if marks["baseline_mib"] is None:
         return NotMeasured("this system does not tell the peak memory of a process")
-    return MemoryFigure(peak_mib=marks["peak_mib"] - marks["baseline_mib"])
+    return MemoryFigure(peak_mib=marks["peak_mib"] - marks["baseline_mib"], device_mib=marks["device_mib"])
 
 
 def high_water_mib(status: Path = Path("/proc/self/status")) -> float | None:
@@ -84,8 +84,10 @@ def high_water_mib(status: Path = Path("/proc/self/status")) -> float | None:
     return None
 
 
-def _load_and_run(artifact: Artifact, size: int, threads: int) -> tuple[float | None, float | None]:
-    """The high-water marks before the artifact is opened and after it has run; for a process of its own."""
+def _load_and_run(artifact: Artifact, size: int, threads: int) -> dict[str, float | None]:
+    """The high-water marks before the artifact is opened and after it has run, and what it took of an accelerator's
+    memory; for a process of its own.
+    """
     image = np.full((1, 3, size, size), 128, np.uint8)
     baseline = high_water_mib()
     session = targets.get(artifact.target).open(artifact, threads=threads)
@@ -93,12 +95,12 @@ def _load_and_run(artifact: Artifact, size: int, threads: int) -> tuple[float | 
     metadata = None if width is None else np.zeros((1, width), np.float32)
     for _ in range(_RUNS):
         session.run(image, metadata)
-    return baseline, high_water_mib()
+    device_mib = session.device_mib if isinstance(session, Accelerated) else None
+    return {"baseline_mib": baseline, "peak_mib": high_water_mib(), "device_mib": device_mib}
 
 
 def main() -> None:
     """The process of its own: what to run comes as JSON in the first argument, the marks go to stdout as JSON."""
     asked = json.loads(sys.argv[1])
     artifact = Artifact(Path(asked["path"]), asked["target"], asked["precision"], asked["graph_sha256"])
-    baseline, peak = _load_and_run(artifact, asked["size"], asked["threads"])
-    sys.stdout.write(json.dumps({"baseline_mib": baseline, "peak_mib": peak}))
+    sys.stdout.write(json.dumps(_load_and_run(artifact, asked["size"], asked["threads"])))

@@ -40,7 +40,8 @@ def _software(found: "Examination") -> list[str]:
         lines.append("  unknown: edgeskin itself is not installed. Install it with: pip install -e .")
     lines += ["", "Targets"]
     for target in found.targets:
-        lines.append(f"  {_tick(target.missing is None)} {target.name:<15} {target.missing or 'can be built here'}")
+        state = target.missing or target.here or "can be built here"
+        lines.append(f"  {_tick(target.missing is None)} {target.name:<15} {state}")
     return lines
 
 

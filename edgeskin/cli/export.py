@@ -9,7 +9,9 @@ from edgeskin.cli import terminal
 
 
 def export(
-    target: Annotated[str, typer.Option(help="onnx, tflite, coreml, or all: every target that can be built here.")],
+    target: Annotated[
+        str, typer.Option(help="onnx, tflite, coreml, tensorrt, or all: every target that can be built here.")
+    ],
     *,
     source: Annotated[
         Path | None,
@@ -42,6 +44,14 @@ def export(
             "on a neural engine, but as near to int8.onnx as onnxruntime is to itself.",
         ),
     ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GPU,…",
+            help="tensorrt: build an engine of TensorRT-RTX ahead of time for these generations of GPUs besides: "
+            "ampere, ada, blackwell, ampere-server, turing, gb10.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -61,26 +71,52 @@ def export(
     """
     from edgeskin.cli import verdict
     from edgeskin.data.cases import data_folder
+    from edgeskin.errors import EdgeskinError
     from edgeskin.export import journey
-    from edgeskin.export.profile import ALL, profiles_for
+    from edgeskin.export.profile import ALL, profiles_for, unbuildable
 
     say = terminal.words(quiet)
     chosen = [
-        one.altered(precision=precision, gate=gate, split=split, raw_outputs=raw_outputs, compute=compute)
+        one.altered(
+            precision=precision,
+            gate=gate,
+            split=split,
+            raw_outputs=raw_outputs,
+            compute=compute,
+            gpus=None if gpus is None else tuple(filter(None, gpus.split(","))),
+        )
         for one in profiles_for(target, profile)
     ]
     labelled = data_folder(data) if data else None
     graph = journey.find_graph(source, say)
+    came_out: list[tuple[str, str]] = []
     codes = set[int]()
     for one in chosen:
         name = f"{graph.card.name}-{one.target}-{one.precision}{one.suffix}"
         place = Path("bundles") / name if out is None else out / name if target == ALL else out
-        with terminal.progress(quiet) as progress:
-            done = journey.export(graph, one, place, data=labelled, say=say, progress=progress)
+        try:
+            with terminal.progress(quiet) as progress:
+                done = journey.export(graph, one, place, data=labelled, say=say, progress=progress)
+        except EdgeskinError as error:
+            if target != ALL:
+                raise
+            # The other targets are built all the same.
+            terminal.complain(str(error))
+            came_out.append((one.target, "error: nothing was built"))
+            codes.add(1)
+            continue
         verdict.show(done.report, place, as_json=as_json, quiet=quiet, verbose=verbose)
         say(f"Report:    {place / 'report.md'}")
         for word, command in done.report.next_commands:
             say(f"{word + ':':<10} {command}")
+        came_out.append((one.target, f"{done.verdict.state}: {place}"))
         codes.add(done.verdict.exit_code)
-    # A failure anywhere outweighs what is still pending.
-    raise typer.Exit(next(code for code in (3, 4, 0) if code in codes))
+    if target == ALL:
+        came_out += ((name, f"not built: {sentence}") for name, sentence in unbuildable().items())
+        for name, sentence in came_out:
+            say(f"{name:<9}  {sentence}")
+    raise typer.Exit(next(code for code in WORST_FIRST if code in codes))
+
+
+WORST_FIRST = (1, 3, 4, 0)
+"""Exit codes: what could not be built outweighs a failure, and that what is still pending."""

@@ -18,7 +18,9 @@ def lines(figures: "Measurements") -> Iterator[str]:
             f"({figure.samples} samples, threads: {figure.threads}, {figure.mode})"
         )
     if figures.memory is not None and figures.memory.peak_mib is not None:
-        yield f"peak memory: {figures.memory.peak_mib:.0f} MiB"
+        device = figures.memory.device_mib
+        besides = "" if device is None else f", and {device:.0f} MiB of the accelerator"
+        yield f"peak memory: {figures.memory.peak_mib:.0f} MiB{besides}"
     if figures.size_mib is not None:
         yield f"size: {figures.size_mib:.2f} MiB"
     sections: dict[str, list[str]] = {}
@@ -30,8 +32,9 @@ def lines(figures: "Measurements") -> Iterator[str]:
 
 def warnings(figures: "Measurements") -> Iterator[str]:
     """What to know before the times are trusted."""
-    from edgeskin.benchmarks import latency
+    from edgeskin.benchmarks import board, latency
 
-    for sentence in map(latency.warning, figures.latency):
+    cautions = board.cautions(figures.device) if figures.device else ()
+    for sentence in (*map(latency.warning, figures.latency), *cautions):
         if sentence is not None:
             yield f"warning: {sentence}"

@@ -29,9 +29,6 @@ def benchmark(folder: Path, threads: int, mode: latency.Mode, *, say: Say = sile
     passes = "photo to findings" if case.second is None else "photo to findings, two passes"
     session = targets.get(manifest.target).open(artifact, threads=threads)
 
-    def model() -> None:
-        session.run(*case.inputs)
-
     def whole() -> None:
         square, box = network_input(read_photo(case.photo), card.size, card.preprocessing)
         metadata = None if card.metadata is None else card.metadata.encode(case.values)[None]
@@ -39,13 +36,13 @@ def benchmark(folder: Path, threads: int, mode: latency.Mode, *, say: Say = sile
         decode({name: values[0] for name, values in outputs.items()}, card, box, case.photo.name, case.values)
 
     say("timing the network")
-    alone = latency.measure(model, mode, f"model {artifact.precision}", threads)
+    alone = latency.of_network(session, case.inputs, mode, f"model {artifact.precision}", threads)
     say("timing from photo to findings")
     together = latency.measure(whole, mode, passes, threads)
     used = memory_of(artifact, card.size, threads)
     return Measurements(
-        latency=(alone, together),
-        size_mib=size_mib(artifact.path),
+        latency=(*alone, together),
+        size_mib=size_mib(session.path),
         memory=used.figure,
         placement=PlacementFigure.of(session.placement()),
         device=device.facts(),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeskin import files, optional, shipped, targets
-from edgeskin.benchmarks import attestation, device, evidence, gate, latency, report
+from edgeskin.benchmarks import attestation, board, device, evidence, gate, latency, report
 from edgeskin.benchmarks.gate import Gate, Verdict
 from edgeskin.benchmarks.measurements import AccuracyReport, Form, Measurements
 from edgeskin.benchmarks.report import Report
@@ -52,7 +52,11 @@ def find_graph(source: Path | None = None, say: Say = silent) -> Graph:
     """
     folder = shipped.default_release() if source is None else source
     if (folder / bundle.MANIFEST).is_file():
-        raise GraphError(f"{folder}: is a bundle, the end of the journey. Give the run or Graph folder it came from")
+        inside = [path.parent for path in folder.glob("*/model.json")]
+        other = f", or {inside[0]}, which a board builds from" if inside else ""
+        raise GraphError(
+            f"{folder}: is a bundle, the end of the journey. Give the run or Graph folder it came from{other}"
+        )
     if (folder / "model.json").is_file():
         return Graph.open(folder)
     if not (folder / "run.json").is_file():
@@ -117,6 +121,8 @@ def export(
         evaluate.cases_of(graph, labelled, profile.split)  # its mistakes now, not after the building
     with files.new_folder(out) as building:
         say(f"building {target.name} {precision}")
+        if kind := target.here():
+            say(kind)
         artifact = target.build(graph, precision, building)
         files.copy(graph.folder / "model.json", building / "model.json")
         files.copy(graph.golden, building / "golden")
@@ -134,14 +140,16 @@ def export(
             artifact.precision,
             may_be_pending=profile.may_be_pending,
             accept_inherited=profile.accept_inherited,
+            budget=profile.budget,
+            device=profile.device,
         )
-        written = _report(graph, artifact, form, measured, verdict, profile, out)
+        written = _report(graph, artifact, building, form, measured, verdict, profile, out)
         report.write(building, written)
         bundle.write_manifest(
             building,
             target=target.name,
             precision=artifact.precision,
-            artifact=artifact.path.name,
+            artifact=written.artifact,
             graph_sha256=graph.sha256,
         )
     return Exported(out, written)
@@ -164,13 +172,15 @@ def judge(folder: Path, *, rules: str | None = None, profile: str | None = None)
         raise EdgeskinError(f"the profile {chosen.name} is for {chosen.target}, the bundle for {written.target}")
     name = rules or written.gate
     verdict = gate.judge(
-        written.measurements,
+        written.measurements.at(chosen.threads),
         Gate.find(name),
         opened.card,
         written.precision,
         may_be_pending=chosen.may_be_pending,
         accept_inherited=chosen.accept_inherited,
         attested={one.name: one.measurements.at(chosen.threads) for one in attested if one.uncounted is None},
+        budget=chosen.budget,
+        device=chosen.device,
     )
     return written.with_verdict(verdict, name, attested)
 
@@ -189,6 +199,7 @@ def _golden(graph: Graph) -> Golden:
 def _report(
     graph: Graph,
     artifact: Artifact,
+    bundle_folder: Path,
     form: Form,
     measured: Measurements,
     verdict: Verdict,
@@ -202,7 +213,7 @@ def _report(
         target=artifact.target,
         precision=artifact.precision,
         form=None if form == artifact.precision else form,
-        artifact=artifact.path.name,
+        artifact=artifact.path.relative_to(bundle_folder).as_posix(),
         artifact_sha256=files.sha256(artifact.path),
         graph_sha256=graph.sha256,
         profile=profile.name,
@@ -211,6 +222,8 @@ def _report(
         verdict=verdict,
         cautions=(
             *notes,
+            *(board.cautions(measured.device) if measured.device else ()),
+            *_told(targets.get(artifact.target).here()),
             *_placed(measured),
             *_executed(measured),
             *_chosen(profile),
@@ -219,18 +232,23 @@ def _report(
             graph.card.intended_use,
             *graph.card.provenance.notes,
         ),
-        next_commands=tuple(_next(measured, shlex.quote(str(out)))),
+        next_commands=tuple(_next(measured, verdict, profile, shlex.quote(str(out)))),
     )
 
 
-def _next(measured: Measurements, out: str) -> Iterator[tuple[str, str]]:
+def _next(measured: Measurements, verdict: Verdict, profile: Profile, out: str) -> Iterator[tuple[str, str]]:
     """What can be done with the bundle: nothing runs here what no device here verified."""
     if measured.verified == "device":
         yield "Predict", f"edgeskin predict PHOTO --bundle {out}"
         yield "Benchmark", f"edgeskin benchmark {out}"
-    else:
-        yield "Attest", f"edgeskin attest {out}"
+    if any(promise.section != "accuracy" for promise in verdict.in_state("pending")) or measured.verified != "device":
+        yield "Attest", f"edgeskin attest {out}" + (f" --threads {profile.threads}" if profile.threads > 1 else "")
     yield "Verify", f"edgeskin verify {out}"
+
+
+def _told(sentence: str | None) -> Iterator[str]:
+    if sentence is not None:
+        yield f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _placed(measured: Measurements) -> Iterator[str]:
@@ -244,7 +262,7 @@ def _placed(measured: Measurements) -> Iterator[str]:
 
 def _executed(measured: Measurements) -> Iterator[str]:
     accuracy = measured.accuracy
-    if measured.verified == "graph" and accuracy is not None and accuracy.inherited_from is None:
+    if measured.verified != "device" and accuracy is not None and accuracy.inherited_from is None:
         yield "Accuracy is that of the artifact's saved bytes in edgeskin's executor; no device computed it."
 
 

@@ -126,7 +126,7 @@ def of_artifact(
     known = Measurements(size_mib=size_mib(artifact.path), device=device.facts())
     if not here.sessions:
         hops, absent = reference.compare(here.default.run, cases), dict.fromkeys(_ONLY_DEVICES, _elsewhere(here.target))
-        return known.model_copy(update={"verified": "graph", "numerics": hops, "not_measured": absent})
+        return known.model_copy(update={"verified": here.target.reader, "numerics": hops, "not_measured": absent})
     hops = tuple(
         hop for label, session in here.labels.items() for hop in reference.compare(session.run, cases, label=label)
     )
@@ -141,6 +141,7 @@ def of_artifact(
             "numerics": hops,
             "latency": speed.figures,
             "speed": speed.ratio,
+            "size_mib": size_mib(here.labels[""].path),
             "memory": used.figure,
             "placement": placement,
             "not_measured": used.not_measured | unknown,
@@ -205,21 +206,15 @@ class _Speed:
 
 def _speed(here: Here, fp32: Runnable | None, cases: Golden, mode: latency.Mode) -> _Speed:
     inputs, threads, precision = cases.cases[0].inputs, here.threads, here.artifact.precision
-
-    def runs(runnable: Runnable) -> latency.Run:
-        def run() -> None:
-            runnable.run(*inputs)
-
-        return run
-
     own = tuple(
-        latency.measure(runs(session), mode, f"model {precision}{label}", threads)
+        figure
         for label, session in here.labels.items()
+        for figure in latency.of_network(session, inputs, mode, f"model {precision}{label}", threads)
     )
     if fp32 is None or precision == "fp32":
         return _Speed(own, None)
-    before = latency.measure(runs(fp32), mode, "model fp32", threads)
-    return _Speed((*own, before), latency.ratio(runs(fp32), runs(here.default), mode, threads))
+    before = latency.of_network(fp32, inputs, mode, "model fp32", threads)
+    return _Speed((*own, *before), latency.speedup(fp32, here.default, inputs, mode, threads))
 
 
 # --- accuracy ---

@@ -12,13 +12,18 @@ TARGETS: Mapping[str, str] = {
     "onnx": "edgeskin.targets.onnx:OnnxTarget",
     "tflite": "edgeskin.targets.tflite:TfliteTarget",
     "coreml": "edgeskin.targets.coreml:CoremlTarget",
+    "tensorrt": "edgeskin.targets.tensorrt.target:TensorrtTarget",
 }
 """The word on the command line -> the class that carries it out, imported at use."""
 
 
-Choice: TypeAlias = bool | str | None
-"""What is asked of a target by name; None and False ask for nothing."""
-_ASKED: Mapping[str, str] = {"raw_outputs": "raw outputs", "compute": "choice of what it computes in"}
+Choice: TypeAlias = bool | str | tuple[str, ...] | None
+"""What is asked of a target by name; what is empty asks for nothing."""
+_ASKED: Mapping[str, str] = {
+    "raw_outputs": "raw outputs",
+    "compute": "choice of what it computes in",
+    "gpus": "engines built ahead of time for GPUs",
+}
 """The choices that only some targets have, in words."""
 
 
@@ -26,8 +31,9 @@ def get(name: str, **asked: Choice) -> Target:
     """The target of that name.
 
     asked: `raw_outputs`, for artifacts that end at integer logits; `compute`, the float between an int8 artifact's
-    operators. Raises: TargetError that lists the known targets and the nearest one; for a choice that it has not, or
-    not so.
+    operators; `gpus`, the generations that an engine is built for ahead of time.
+
+    Raises: TargetError that lists the known targets and the nearest one; for a choice that it has not, or not so.
     """
     if name not in TARGETS:
         near = get_close_matches(name, TARGETS, n=1, cutoff=0.5)

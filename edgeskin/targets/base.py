@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from edgeskin.graph.ir import Network
 Precision: TypeAlias = bundle.Precision
 Compute: TypeAlias = Literal["float16", "float32"]
 """The float in which what is not integers is computed."""
+Reader: TypeAlias = Literal["graph", "parser"]
+"""Who parses an artifact's bytes back: edgeskin alone, or the parser of the engine that is to run it."""
 CPU = "cpu"
 """The processor that every machine has."""
 IMAGE, METADATA = "image", "metadata"
@@ -134,8 +136,48 @@ class Runnable(Protocol):
 class Session(Runnable, Protocol):
     """An artifact in an engine of this machine."""
 
+    @property
+    def path(self) -> Path:
+        """What the engine loaded: the artifact, or what was made of it for this machine alone."""
+        ...
+
     def placement(self) -> Placement:
         """Read from the engine, not assumed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to run: at least so many milliseconds to warm up, then at least so many seconds and queries."""
+
+    warm_up_ms: int
+    duration_s: int
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Times:
+    """What each query took behind the warm-up, in milliseconds, in order.
+
+    compute_ms: on the accelerator alone. latency_ms: with the copies to it and back.
+    """
+
+    compute_ms: tuple[float, ...]
+    latency_ms: tuple[float, ...]
+
+
+@runtime_checkable
+class Accelerated(Protocol):
+    """A session whose engine runs beside the CPU: it has a clock and a memory of its own.
+
+    device_mib: the memory of the accelerator that the engine takes, None where nobody tells.
+    """
+
+    @property
+    def device_mib(self) -> float | None: ...  # noqa: D102
+
+    def times(self, image: UInt8, metadata: Float32 | None, effort: Effort) -> Times:
+        """Run one batch again and again, timed by the engine itself. Raises: TargetError as `run`."""
         ...
 
 
@@ -157,8 +199,19 @@ class Target(Protocol):
         """A machine that runs its artifacts, in words: what to look for where nothing here does."""
         ...
 
+    @property
+    def reader(self) -> Reader:
+        """Who parses the saved bytes back here."""
+        ...
+
     def missing(self) -> str | None:
         """One sentence why it cannot build here, or None."""
+        ...
+
+    def here(self) -> str | None:
+        """What can be shown of an artifact on a machine like this one, in a sentence, and what would show more; None
+        where all that build can show the same.
+        """
         ...
 
     def computes(self, precision: Precision) -> Compute:

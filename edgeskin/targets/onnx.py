@@ -25,6 +25,7 @@ from edgeskin.targets.base import (
     Inputs,
     Placement,
     Precision,
+    Reader,
     UInt8,
     demand_precision,
     demand_processor,
@@ -50,10 +51,14 @@ class OnnxTarget:
     name: str = "onnx"
     precisions: frozenset[Precision] = frozenset({"int8", "fp32"})
     runs_on: str = "any machine with onnxruntime"
+    reader: Reader = "graph"
 
     def missing(self) -> str | None:
         """One sentence why it cannot build or run here, or None."""
         return optional.missing("onnx", "onnxruntime")
+
+    def here(self) -> None:
+        """Every machine that builds shows the same."""
 
     def computes(self, precision: Precision) -> Compute:  # noqa: ARG002  (whatever the precision)
         """float32."""

@@ -67,6 +67,7 @@ class ElsewhereSession:
 
     def __init__(self, session: OnnxSession, processor: str) -> None:
         self._session = session
+        self.path = session.path
         self._off = np.float32(0.1 if processor in machine.wrong else 0)
         self.simulated = machine.simulated
 
@@ -88,12 +89,16 @@ class ElsewhereTarget:
 
     name = "elsewhere"
     runs_on = "an elsewhere"
+    reader: base.Reader = "graph"
     precisions: frozenset[base.Precision] = frozenset({"int8", "w8a16", "fp32"})
 
     def computes(self, precision: base.Precision) -> base.Compute:
         return "float32"
 
     def missing(self) -> str | None:
+        return None
+
+    def here(self) -> None:
         return None
 
     def build(self, graph: Graph, precision: base.Precision, folder: Path) -> base.Artifact:

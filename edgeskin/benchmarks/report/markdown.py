@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.gate import Promise, Section
-from edgeskin.benchmarks.measurements import AccuracyReport, Interval, Measurements, NumericsHop
+from edgeskin.benchmarks.measurements import AccuracyReport, Interval, Measurements, MemoryFigure, NumericsHop
 from edgeskin.benchmarks.report.model import Report
 
 NOT_MEASURED = "not measured"
@@ -144,10 +144,15 @@ def _resources(measured: Measurements) -> str:
     facts = [
         ("speed", faster),
         ("size", _unit(measured.size_mib, "MiB")),
-        ("peak memory", _unit(memory.peak_mib, "MiB") if memory is not None else _absent(measured, "memory")),
+        ("peak memory", _memory(memory) if memory is not None else _absent(measured, "memory")),
     ]
     latency = _table(header, rows) if rows else f"Latency: {_absent(measured, 'latency')}."
     return _section("Speed, size and memory", latency, _list(facts))
+
+
+def _memory(figure: MemoryFigure) -> str:
+    host = _unit(figure.peak_mib, "MiB")
+    return host if figure.device_mib is None else f"{host}, and {_unit(figure.device_mib, 'MiB')} of the accelerator"
 
 
 def _placement(measured: Measurements) -> str:
@@ -180,7 +185,15 @@ def _device(measured: Measurements) -> str:
     device = measured.device
     if device is None:
         return _section("Device", NOT_MEASURED)
+    clocks = {None: "", True: ", clocks pinned", False: ", clocks not pinned"}[device.clocks_pinned]
+    told = {
+        "board": device.board,
+        "gpu": device.gpu and f"{device.gpu}{f', driver {device.gpu_driver}' if device.gpu_driver else ''}",
+        "power mode": device.power_mode and f"{device.power_mode}{clocks}",
+        "slowed down by": ", ".join(device.throttled) if device.throttled else None,
+    }
     facts = [
+        *((name, value) for name, value in told.items() if value),
         ("cpu", f"{device.cpu}, {device.cores} core{'s' if device.cores > 1 else ''}"),
         ("flags", ", ".join(device.flags) or "none that speed integers up"),
         ("governor", device.governor or NOT_MEASURED),

@@ -16,6 +16,7 @@ from edgeskin.errors import BundleError
 from edgeskin.targets.base import Precision
 
 FORMAT = 1
+_READERS = {"graph": "", "parser": " by the engine's own parser"}
 
 
 def _now() -> str:
@@ -26,7 +27,7 @@ class Report(Frozen):
     """One bundle, measured and judged.
 
     name, version: of the network, from its model card. precision: the one used. form: what the artifact computes, where
-    the precision alone does not tell. artifact: file name within the bundle.
+    the precision alone does not tell. artifact: relative path within the bundle.
     profile, gate: their names. cautions: what a reader must know beside the figures, on top of those of the data set.
     next_commands: what to do next, as (word, command line), such as ("Predict", "edgeskin predict …"). attestations: of
     other machines, where it was judged again since; none in a bundle's own report.json.
@@ -76,7 +77,7 @@ class Report(Frozen):
         made = self.measurements
         if made.equivalent is None:
             return "Not verified: the artifact was compared with nothing."
-        by_bytes = made.verified == "graph"
+        by_bytes = made.verified != "device"
         cpu = made.device.cpu if made.device else "a machine that is not named"
         later = [one for one in self.attestations if one.uncounted is None]
         ran = [
@@ -89,11 +90,13 @@ class Report(Frozen):
             return f"Not verified: {what}, on {'; '.join(wrong)}."
         if by_bytes and not later:
             return (
-                "Graph-verified: the saved bytes, parsed back and run by edgeskin's executor. No device has run it: "
-                "latency, memory, placement and numerics on a device are not measured."
+                f"{made.verified.capitalize()}-verified: the saved bytes, parsed back{_READERS[made.verified]} and run "
+                "by edgeskin's executor. No device has run it: latency, memory, placement and numerics on a device are "
+                "not measured."
             )
         devices = "; ".join(machine for machine, _ in (ran[1:] if by_bytes else ran))
-        return f"{'Graph-verified where it was made, d' if by_bytes else 'D'}evice-verified on {devices}."
+        made_here = f"{made.verified.capitalize()}-verified where it was made, d" if by_bytes else "D"
+        return f"{made_here}evice-verified on {devices}."
 
     def with_verdict(self, verdict: Verdict, gate: str, attestations: tuple[Attestation, ...] = ()) -> "Report":
         """The same measurements under another verdict, which rests on these attestations too."""

@@ -13,7 +13,7 @@ from edgeskin.graph import conformity
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.rewrite import halve, weights_only
-from edgeskin.targets.base import Artifact, Compute, Precision, demand_precision, demand_processor, facts
+from edgeskin.targets.base import Artifact, Compute, Precision, Reader, demand_precision, demand_processor, facts
 from edgeskin.targets.coreml import engine, note, package
 from edgeskin.targets.coreml.convert import convert
 from edgeskin.targets.coreml.describe import describe
@@ -40,6 +40,7 @@ class CoremlTarget:
     name: str = "coreml"
     compute: Compute | None = None
     runs_on: str = "a Mac"
+    reader: Reader = "graph"
 
     @property
     def precisions(self) -> frozenset[Precision]:
@@ -49,6 +50,9 @@ class CoremlTarget:
     def missing(self) -> str | None:
         """One sentence why it cannot build here, or None."""
         return optional.missing("onnx", "coremltools")
+
+    def here(self) -> None:
+        """Every machine that builds shows the same."""
 
     def build(self, graph: Graph, precision: Precision, folder: Path) -> Artifact:
         """Write `model.mlpackage` into `folder`.

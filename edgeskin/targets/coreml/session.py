@@ -26,7 +26,7 @@ class CoremlSession:
         sentence = engine.why_not()
         if sentence is not None:
             raise TargetError(f"{path}: cannot be run here. {sentence}")
-        self._path = path
+        self.path = path
         self._processor = processor
         self._model = engine.load(path, processor)
         self._convolutions = [each.output.name for each in program.operations if each.kind in CONVOLUTIONS]
@@ -63,7 +63,7 @@ class CoremlSession:
         absent = [name for name, shape in self._shapes.items() if np.size(found.get(name, ())) != math.prod(shape)]
         if absent:
             raise TargetError(
-                f"{self._path}: Core ML gave no {', '.join(absent)} of the package's shape. Export the package again"
+                f"{self.path}: Core ML gave no {', '.join(absent)} of the package's shape. Export the package again"
             )
         return {name: np.asarray(found[name], np.float32).reshape(1, *shape) for name, shape in self._shapes.items()}
 

@@ -28,7 +28,8 @@ from edgeskin.graph.write import OPSET, Opset, write_onnx
 from edgeskin.targets.base import Precision
 from edgeskin.targets.tensorrt import lint
 from edgeskin.targets.tensorrt.generations import TRTEXEC, Generation, Version
-from edgeskin.targets.tensorrt.runtime.trtexec import JETPACK_PLACE, PRECISIONS, build_line, input_shapes
+from edgeskin.targets.tensorrt.runtime.inputs import input_shapes
+from edgeskin.targets.tensorrt.runtime.trtexec import JETPACK_PLACE, PRECISIONS, build_line
 
 RECIPE, SCRIPT = "recipe.json", "build.sh"
 FORMAT = 1
@@ -72,6 +73,8 @@ class Deploy:
 
     def onnx(self, generation: Generation, precision: Precision) -> Path:
         """The file that a generation gets. Raises: GraphError where the folder has none for it."""
+        if generation.build_only is None:  # trtexec has no line for what it does not drive
+            return self.folder / _onnx(precision, generation.opset)
         return self.folder / self.line(generation, precision).onnx
 
     def line(self, generation: Generation, precision: Precision) -> Line:
@@ -155,6 +158,12 @@ def _read_recipe(path: Path) -> Recipe:
         raise GraphError(f"{path}: {wrong_fields(error)}. {_AGAIN}") from error
     except (OSError, ValueError) as error:
         raise GraphError(f"{path}: cannot be read as JSON: {error}. {_AGAIN}") from error
+
+
+def files_of(folder: Path, precision: Precision) -> tuple[Path, ...]:
+    """Every ONNX file of a precision in a deploy folder, that of the highest opset first."""
+    names = (_onnx(precision, opset) for opset in sorted({each.opset for each in TRTEXEC}, reverse=True))
+    return tuple(folder / name for name in names)
 
 
 def _onnx(precision: Precision, opset: Opset) -> str:

@@ -13,7 +13,7 @@ from edgeskin.graph import conformity
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.rewrite import halve_weights
-from edgeskin.targets.base import CPU, Artifact, Compute, Precision, demand_precision, demand_processor
+from edgeskin.targets.base import CPU, Artifact, Compute, Precision, Reader, demand_precision, demand_processor
 from edgeskin.targets.executed import ExecutedSession
 from edgeskin.targets.tflite import metadata, note, session
 from edgeskin.targets.tflite.fold import fold
@@ -36,6 +36,7 @@ class TfliteTarget:
     name: str = "tflite"
     raw_outputs: bool = False
     runs_on: str = "any machine with LiteRT"
+    reader: Reader = "graph"
 
     @property
     def precisions(self) -> frozenset[Precision]:
@@ -45,6 +46,9 @@ class TfliteTarget:
     def missing(self) -> str | None:
         """One sentence why it cannot build or run here, or None."""
         return optional.missing("onnx", "tflite", "flatbuffers") or session.missing()
+
+    def here(self) -> None:
+        """Every machine that builds shows the same."""
 
     def computes(self, precision: Precision) -> Compute:  # noqa: ARG002  (whatever the precision)
         """float32: of fp16 weights alone are float16."""

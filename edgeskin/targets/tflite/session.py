@@ -53,6 +53,7 @@ class TfliteSession:
     """
 
     def __init__(self, path: Path, *, threads: int = 1, plain: bool = False) -> None:
+        self.path = path
         program = parse(path)
         written = note.of(program, path)
         # Its contents are the interpreter's business; kept here too, they would count twice.
