@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,20 @@ def _explain(error: OSError, path: Path) -> EdgeskinError:
 def _beside(path: Path) -> Path:
     """A name nobody has, in the same folder, so that a rename stays on one disk; what is made there obeys the umask."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: EDGESKIN_CACHE, or edgeskin's folder in the user's cache.
+
+    It may be absent, not writable, or, for a user without a home, no absolute path.
+    """
+    own = os.environ.get("EDGESKIN_CACHE")
+    if own:
+        return Path(own).absolute()
+    given = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None)
+    # expanduser, because Path.home() raises where a service has no home.
+    user = given or os.path.expanduser("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")  # noqa: PTH111
+    return Path(user) / "edgeskin"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,21 +34,12 @@ def runnable(path: Path | None = None) -> Iterator[Bundle]:
     if not (folder / "model.json").is_file():
         raise BundleError(f"{folder}: neither a bundle (manifest.json) nor a Graph folder (model.json, int8.onnx)")
     graph = Graph.open(folder)
-    root = cache_folder()
+    root = files.cache_folder()
     if _writable(root):
         yield _kept(graph, root / f"{_TARGET}-{_PRECISION}-{edgeskin.__version__}-{graph.sha256[:32]}")
         return
     with tempfile.TemporaryDirectory(prefix="edgeskin-", ignore_cleanup_errors=True) as temporary:
         yield _built(graph, Path(temporary) / "bundle")
-
-
-def cache_folder() -> Path:
-    """Where this user's programs keep what can be made again."""
-    given = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None)
-    if given:
-        return Path(given) / "edgeskin"
-    # expanduser, because Path.home() raises where a service has no home; then the folder is simply not writable.
-    return Path(os.path.expanduser("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")) / "edgeskin"  # noqa: PTH111
 
 
 def _writable(root: Path) -> bool:

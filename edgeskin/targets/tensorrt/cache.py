@@ -12,7 +12,6 @@ A plan that somebody built with a deploy folder's build.sh is not used: it does 
 
 import contextlib
 import hashlib
-import os
 import shutil
 import sys
 import tempfile
@@ -120,14 +119,10 @@ def _word(value: object) -> str:
 
 def folder() -> Path:
     """Where engines are kept. Raises: TargetError for a user without a home."""
-    given = os.environ.get("EDGESKIN_CACHE")
-    if given:
-        return Path(given).absolute() / "tensorrt"
-    user = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None)
-    found = Path(user or os.path.expanduser("~/.cache"))  # noqa: PTH111  (Path.home() raises where there is none)
+    found = files.cache_folder()
     if not found.is_absolute():
         raise TargetError("no place for engines: this user has no home. Set EDGESKIN_CACHE to a folder for them")
-    return found / "edgeskin" / "tensorrt"
+    return found / "tensorrt"
 
 
 def engine_for(runtime: Runtime, made: Deploy, precision: Precision, *, say: Say = silent) -> Built:

@@ -112,15 +112,17 @@ class TensorrtTarget:
         return ExecutedSession(artifact.path, self.read(artifact), half=self.computes(artifact.precision) == "float16")
 
     def read(self, artifact: Artifact) -> Network:
-        """The network in every file of the artifact's precision, as NVIDIA's parser reads them, or ours.
+        """The network in every file of the artifact's precision, as NVIDIA's parser reads them; without it, that of the
+        artifact alone, because our own reader knows no image of floats, which older versions get.
 
         Raises: GraphError for a file that is damaged or not ours, or where they hold different networks; TargetError
         where the parser refuses one.
         """
-        parse = read if parser.missing() else parser.read
+        if parser.missing():
+            return settle(read(artifact.path))
+        network = settle(parser.read(artifact.path))
         paths = deploy.files_of(artifact.path.parent, artifact.precision)
-        network = settle(parse(artifact.path))
-        others = [path.name for path in paths if path != artifact.path and settle(parse(path)) != network]
+        others = [path.name for path in paths if path != artifact.path and settle(parser.read(path)) != network]
         if others:
             raise GraphError(
                 f"{artifact.path.parent}: {', '.join(others)} holds another network than {artifact.path.name}. "
