@@ -12,7 +12,8 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, Field
 
 from edgeskin import shipped
-from edgeskin.benchmarks.measurements import Equivalence, Measured, Measurements
+from edgeskin.benchmarks.budget import Budget, Ceiling, NamedDevice, of_device
+from edgeskin.benchmarks.measurements import Equivalence, Measured, Measurements, Verified
 from edgeskin.contract import declaration
 from edgeskin.contract.model import Frozen, ModelCard, Name
 from edgeskin.targets.base import Precision
@@ -73,6 +74,7 @@ class Gate(Frozen):
     equivalent: the artifact computes what the network it was built from computes, as `Equivalence` defines it; where
     the machine that built it cannot run it, a device must have computed it besides.
     integer_convolutions_min: share of the convolutions that must run as integer kernels (int8 only).
+    float_operators_max: how many operators may run in float although the network quantizes them (int8 only).
     speedup_vs_fp32_min: not asked of an fp32 artifact. latency_p90_ms_max: of the network alone, at the profile's
     threads.
     """
@@ -86,6 +88,7 @@ class Gate(Frozen):
     size_mib_max: Positive | None = None
     peak_memory_mib_max: Positive | None = None
     integer_convolutions_min: Share | None = None
+    float_operators_max: Annotated[int, Field(ge=0)] | None = None
 
     @staticmethod
     def read(path: Path) -> "Gate":
@@ -134,7 +137,8 @@ class Verdict(Frozen):
 class _Term(Frozen):
     """A promise before it is judged.
 
-    why_not: why there is no number. where: what a bad number should send the reader to.
+    source: where the limit comes from, if not from the gate. why_not: why there is no number. where: what a bad number
+    should send the reader to.
     """
 
     name: str
@@ -142,6 +146,7 @@ class _Term(Frozen):
     comparison: Comparison
     limit: float
     measured: Measured
+    source: str = ""
     why_not: str = ""
     where: str = ""
     inherited_from: str | None = None
@@ -156,9 +161,13 @@ def judge(
     may_be_pending: Collection[Section] = (),
     accept_inherited: bool = False,
     attested: Mapping[str, Measurements] | None = None,
+    budget: Budget | None = None,
+    device: NamedDevice | None = None,
 ) -> Verdict:
     """Hold what was measured against the gate.
 
+    budget: limits of the device besides; of two limits on one figure the tighter holds. device: the machine whose
+    latency, memory and placement count, as `of_device` has it; any, where none is named.
     attested: what devices measured of the same bytes later, by the name of the attestation. A promise that was measured
     anywhere and is bad there has failed; otherwise one that was measured anywhere is good.
 
@@ -167,14 +176,15 @@ def judge(
     cases, wherever it was run; otherwise it was not measured. Failed beats pending. A gate that promises nothing of
     this network is not a pass.
     """
-    overlaid = {name: measurements.overlaid(figures) for name, figures in (attested or {}).items()}
+    measurements = of_device(measurements, device)
+    overlaid = {name: measurements.overlaid(of_device(later, device)) for name, later in (attested or {}).items()}
     equivalent = all(figures.equivalent is True for figures in (measurements, *overlaid.values()))
 
     def settled(figures: Measurements, attested_by: str | None = None) -> Iterator[Promise]:
         terms = [
             *_accuracy(figures, gate, card, accept_inherited, equivalent),
             *(_numerics(figures, card, measurements.verified) if gate.equivalent else ()),
-            *_resources(figures, gate, precision),
+            *_resources(figures, gate, precision, budget or Budget()),
         ]
         return (_settle(term, may_be_pending, attested_by) for term in terms)
 
@@ -193,7 +203,7 @@ def _weightiest(same: Sequence[Promise]) -> Promise:
 
 
 def _settle(term: _Term, may_be_pending: Collection[Section], attested_by: str | None) -> Promise:
-    limit = f"{term.comparison} {term.limit:.6g}"
+    limit = f"{term.comparison} {term.limit:.6g}{f' ({term.source})' if term.source else ''}"
     state: State
     if term.measured is None:
         state = "pending" if term.section in may_be_pending else "failed"
@@ -270,8 +280,8 @@ def _undefined_or_unknown(metric: str, figures: Collection[str]) -> str:
     return f"there is no metric {metric}" + (f", did you mean {near[0]}?" if near else " for these images")
 
 
-def _numerics(measurements: Measurements, card: ModelCard, made_on: Literal["device", "graph"]) -> Iterator[_Term]:
-    """made_on: what answered where the bundle was made; after our executor, a device must answer too."""
+def _numerics(measurements: Measurements, card: ModelCard, made_by: Verified) -> Iterator[_Term]:
+    """made_by: who answered where the bundle was made; after our executor, a device must answer too."""
     rule, hops = Equivalence(), measurements.artifact_hops
     unseen = sorted({head.name for head in card.heads} - {hop.tensor for hop in hops})
     judged = () if unseen else tuple(hop for hop in measurements.numerics if hop.equivalent is not None)
@@ -303,24 +313,55 @@ def _numerics(measurements: Measurements, card: ModelCard, made_on: Literal["dev
     if any(head.kind != "mask" for head in card.heads):
         equal = [hop.labels_equal for hop in judged if hop.labels_equal is not None]
         yield term("outputs_with_other_decisions", "at most", 0, float(equal.count(False)) if equal else None)
-    if made_on == "graph":
+    if made_by != "device":
         ran = measurements.verified == "device" and not unseen
         yield term("device_numerics", "at least", 1, float(measurements.equivalent is True) if ran else None)
 
 
-def _resources(measured: Measurements, gate: Gate, precision: Precision) -> Iterator[_Term]:
+_Bound: TypeAlias = tuple[float | None, str]
+"""A limit, and where it comes from if not from the gate."""
+
+
+def _tighter(limit: float | None, ceiling: Ceiling | None) -> _Bound:
+    if ceiling is None or (limit is not None and limit < ceiling.at_most):
+        return limit, ""
+    return ceiling.at_most, ceiling.source
+
+
+def _resources(measured: Measurements, gate: Gate, precision: Precision, budget: Budget) -> Iterator[_Term]:
     speed, memory, placement = measured.speed, measured.memory, measured.placement
     latency = measured.model_latency(precision)
     speedup = gate.speedup_vs_fp32_min if precision != "fp32" else None
-    integer = gate.integer_convolutions_min if precision == "int8" else None
-    rows: tuple[tuple[str, Section, Comparison, float | None, float | None], ...] = (
-        ("speedup_vs_fp32", "latency", "at least", speedup, speed.speedup_vs_fp32 if speed else None),
-        ("latency_p90_ms", "latency", "at most", gate.latency_p90_ms_max, latency.p90_ms if latency else None),
-        ("size_mib", "size", "at most", gate.size_mib_max, measured.size_mib),
-        ("peak_memory_mib", "memory", "at most", gate.peak_memory_mib_max, memory.peak_mib if memory else None),
-        ("integer_convolutions", "placement", "at least", integer, placement.integer_fraction if placement else None),
+    integer, in_float = (
+        (gate.integer_convolutions_min, gate.float_operators_max) if precision == "int8" else (None, None)
     )
-    for name, section, comparison, limit, value in rows:
+    names_in_float = placement.float_operators if placement else None
+    within = {
+        "latency": _tighter(gate.latency_p90_ms_max, budget.latency_p90_ms),
+        "size": _tighter(gate.size_mib_max, budget.size_mib),
+        "memory": _tighter(gate.peak_memory_mib_max, budget.peak_memory_mib),
+    }
+    rows: tuple[tuple[str, Section, Comparison, _Bound, float | None], ...] = (
+        ("speedup_vs_fp32", "latency", "at least", (speedup, ""), speed.speedup_vs_fp32 if speed else None),
+        ("latency_p90_ms", "latency", "at most", within["latency"], latency.p90_ms if latency else None),
+        ("size_mib", "size", "at most", within["size"], measured.size_mib),
+        ("peak_memory_mib", "memory", "at most", within["memory"], memory.total_mib if memory else None),
+        (
+            "integer_convolutions",
+            "placement",
+            "at least",
+            (integer, ""),
+            placement.integer_fraction if placement else None,
+        ),
+        (
+            "float_operators",
+            "placement",
+            "at most",
+            (in_float, ""),
+            None if names_in_float is None else len(names_in_float),
+        ),
+    )
+    for name, section, comparison, (limit, source), value in rows:
         if limit is not None:
             yield _Term(
                 name=name,
@@ -328,5 +369,7 @@ def _resources(measured: Measurements, gate: Gate, precision: Precision) -> Iter
                 comparison=comparison,
                 limit=limit,
                 measured=value,
+                source=source,
                 why_not=measured.not_measured.get(section, ""),
+                where=", ".join((names_in_float or ())[:5]) if name == "float_operators" else "",
             )

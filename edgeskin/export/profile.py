@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from edgeskin import shipped, targets
+from edgeskin.benchmarks.budget import Budget, NamedDevice
 from edgeskin.benchmarks.gate import Section
 from edgeskin.contract import declaration
 from edgeskin.contract.model import Frozen, Name
@@ -17,30 +18,38 @@ from edgeskin.targets.base import Compute, Precision
 class Profile(Frozen):
     """One device or kind of device.
 
-    target: the word on the command line. gate: path or shipped name. threads: the network runs with, in every figure.
+    target: the word on the command line. is_default: used for its target where no profile is named; `default` in a
+    file. gate: path or shipped name. device: the machine whose latency, memory and placement count; None where any
+    machine's do. budget: what the device leaves to the network, beside the gate. threads: the network runs with, in
+    every figure.
     split: what accuracy is judged on, never test: that is for `edgeskin evaluate`, once a release.
     may_be_pending: sections that only the device can measure; unmeasured they are pending, not failed.
     accept_inherited: whether accuracy may rest on the Graph's evidence where no data is given.
     raw_outputs: whether the artifact ends at its heads' integer logits, for an app to compute the rest. compute: the
-    float between the operators of an int8 artifact, where its target has the choice; None is the target's own.
+    float between the operators of an int8 artifact, where its target has the choice; None is the target's own. gpus:
+    generations of GPUs to build an engine for ahead of time, by the target's words.
     """
 
     name: Name
     description: str
     target: str
+    is_default: Annotated[bool, Field(alias="default")] = False
     precision: Precision = "int8"
     gate: str = "default"
+    device: NamedDevice | None = None
+    budget: Budget = Budget()
     split: str = "select+val"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     may_be_pending: frozenset[Section] = frozenset()
     accept_inherited: bool = False
     raw_outputs: bool = False
     compute: Compute | None = None
+    gpus: tuple[str, ...] = ()
 
     @property
     def choices(self) -> dict[str, Choice]:
         """What it asks of its target, for `targets.get`."""
-        return {"raw_outputs": self.raw_outputs, "compute": self.compute}
+        return {"raw_outputs": self.raw_outputs, "compute": self.compute, "gpus": self.gpus}
 
     @property
     def suffix(self) -> str:
@@ -59,14 +68,14 @@ class Profile(Frozen):
 
     @staticmethod
     def default(target: str) -> "Profile":
-        """The profile a target has where none is named: the first shipped one for it, by name.
+        """The profile a target has where none is named: the shipped one that says so.
 
-        Raises: TargetError where there is no such target; EdgeskinError where no profile is for it.
+        Raises: TargetError where there is no such target; EdgeskinError where no profile is its default.
         """
         targets.get(target)
         for path in sorted(shipped.folder("profiles").glob("*.toml")):
             profile = Profile.read(path)
-            if profile.target == target:
+            if profile.is_default and profile.target == target:
                 return profile
         raise EdgeskinError(f"no profile is shipped for the target {target}. Give one with --profile FILE")
 
@@ -78,6 +87,7 @@ class Profile(Frozen):
         split: str | None = None,
         raw_outputs: bool | None = None,
         compute: Compute | None = None,
+        gpus: tuple[str, ...] | None = None,
     ) -> "Profile":
         """The same device with other choices; None leaves the profile's own.
 
@@ -87,7 +97,9 @@ class Profile(Frozen):
         raw = self.raw_outputs if raw_outputs is None else raw_outputs
         if raw and word != "int8":
             raise TargetError(f"raw outputs are int8, and {word} was asked for. Give --no-raw-outputs, or int8")
-        chosen = self.model_copy(update={"raw_outputs": raw, "compute": compute or self.compute})
+        chosen = self.model_copy(
+            update={"raw_outputs": raw, "compute": compute or self.compute, "gpus": self.gpus if gpus is None else gpus}
+        )
         target = targets.get(self.target, **chosen.choices)
         if chosen.compute is not None and word != "int8":
             raise TargetError(f"{word} has a float of its own; only int8 can be computed in {chosen.compute}")
@@ -119,9 +131,15 @@ def profiles_for(target: str, name: str | None = None) -> tuple[Profile, ...]:
         return (profile,)
     if name is not None:
         raise EdgeskinError(f"the profile {name} is for one target. Name that target instead of {ALL}")
-    missing = {known: targets.get(known).missing() for known in targets.TARGETS}
-    buildable = tuple(Profile.default(known) for known, sentence in missing.items() if sentence is None)
+    missing = unbuildable()
+    buildable = tuple(Profile.default(known) for known in targets.TARGETS if known not in missing)
     if not buildable:
         sentences = "; ".join(f"{known}: {sentence}" for known, sentence in missing.items())
         raise EdgeskinError(f"no target can be built here. {sentences}")
     return buildable
+
+
+def unbuildable() -> dict[str, str]:
+    """The targets that cannot be built here, and why."""
+    missing = {known: targets.get(known).missing() for known in targets.TARGETS}
+    return {known: sentence for known, sentence in missing.items() if sentence is not None}

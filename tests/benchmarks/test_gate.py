@@ -233,6 +233,35 @@ def test_a_new_head_is_promised_what_its_kind_is_promised(measured, card):
 
 
 @pytest.mark.parametrize(
+    ("names", "state", "sentence"),
+    [
+        ((), "passed", "0; is at most 0"),
+        (("conv.3", "add.1"), "failed", "2; must be at most 0 (conv.3, add.1)"),
+        (None, "failed", "not measured; it must be at most 0"),
+    ],
+)
+def test_a_quantized_layer_that_runs_in_float_fails_and_is_named(measured, card, names, state, sentence):
+    placement = measured.placement.model_copy(update={"float_operators": names})
+    told = measured.model_copy(update={"placement": placement})
+    (promise,) = judge(told, Gate(float_operators_max=0), card, "int8").promises
+    assert (promise.name, promise.section, promise.state, promise.sentence) == (
+        "float_operators",
+        "placement",
+        state,
+        sentence,
+    )
+    assert judge(told, Gate(float_operators_max=0), card, "fp16").promises == ()
+
+
+def test_memory_is_that_of_the_process_and_of_the_accelerator(measured, card):
+    memory = measured.memory.model_copy(update={"device_mib": 30.0})
+    (promise,) = judge(
+        measured.model_copy(update={"memory": memory}), Gate(peak_memory_mib_max=100), card, "int8"
+    ).promises
+    assert (promise.measured, promise.state) == (117.0, "failed")
+
+
+@pytest.mark.parametrize(
     ("change", "name"),
     [
         ({"mask_agreement": 0.9989}, "mask_agreement"),
