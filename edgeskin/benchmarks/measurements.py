@@ -228,12 +228,22 @@ class MemoryFigure(Frozen):
         return None if self.peak_mib is None else self.peak_mib + (self.device_mib or 0.0)
 
 
+class LayerFigure(Frozen):
+    """One layer of a compiled engine, as `PlacedLayer`."""
+
+    name: str
+    type: str
+    precision: str | None
+    nodes: tuple[str, ...]
+
+
 class PlacementFigure(Frozen):
     """Where the operators really ran, read from the engine.
 
     integer_convolutions: how many ran as integer kernels, None where the engine does not tell. float_operators: names
     of those left in float although the network quantizes them, None likewise. partitions: in how many parts a delegate
     took the network over, None where the engine has no delegates. undelegated: the operators it did not take.
+    layers: those of a compiled engine.
     """
 
     provider: str
@@ -242,6 +252,7 @@ class PlacementFigure(Frozen):
     float_operators: tuple[str, ...] | None = ()
     partitions: Count | None = None
     undelegated: tuple[str, ...] = ()
+    layers: tuple[LayerFigure, ...] = ()
 
     @staticmethod
     def of(placement: Placement) -> "PlacementFigure":
@@ -262,8 +273,8 @@ class DeviceFacts(Frozen):
     flags: those that decide integer speed or exactness (avx2, avx_vnni, avx512_vnni, asimddp, …). engines: version of
     every engine used, by module name. board, gpu: what they call themselves. gpu_driver: of NVIDIA, or the release of a
     Jetson's system. power_mode: of a Jetson; fastest_power_mode: the one that leaves its GPU the highest clock.
-    clocks_pinned: whether a Jetson's GPU keeps one clock. throttled: what slows the machine down, in words. Whatever the
-    machine does not tell is None.
+    clocks_pinned: whether a Jetson's GPU keeps one clock. throttled: what slows the machine down, in words. What is
+    not told is None.
     """
 
     cpu: str
@@ -289,8 +300,8 @@ class Measurements(Frozen):
     """Everything measured on one artifact; a section that is None (or empty) was not measured.
 
     verified: as `Verified`; figures that no device answered for are no device's. reads_back: whether the artifact's
-    saved bytes, parsed again, are the very network it was built from. not_measured: why not, by the gate's name of the section,
-    where somebody knows; of numerics, why no device computed them.
+    saved bytes, parsed again, are the very network it was built from. not_measured: why not, by the gate's name of the
+    section, where somebody knows; of numerics, why no device computed them.
     """
 
     verified: Verified = "device"

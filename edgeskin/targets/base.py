@@ -41,6 +41,20 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class PlacedLayer:
+    """One layer of an engine that was compiled from a network.
+
+    type: the engine's own word. precision: the widest of what it computes with, None where that is not told. nodes: of
+    the network, that it is made of.
+    """
+
+    name: str
+    type: str
+    precision: str | None
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Placement:
     """Where the operators of an opened artifact really run.
 
@@ -50,6 +64,7 @@ class Placement:
     provider: the engine's own name for where it runs.
     partitions: in how many parts a delegate took the network over, None where the engine has no delegates.
     undelegated: the operators it did not take.
+    layers: those of a compiled engine, in its order; empty where the engine keeps the network's own operators.
     """
 
     provider: str
@@ -58,6 +73,7 @@ class Placement:
     float_operators: tuple[str, ...] | None
     partitions: int | None = None
     undelegated: tuple[str, ...] = ()
+    layers: tuple[PlacedLayer, ...] = ()
 
 
 @dataclass(frozen=True)

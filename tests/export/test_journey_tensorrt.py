@@ -1,5 +1,6 @@
 """The same journey to TensorRT on its three kinds of machine: with a GPU, with NVIDIA's parser alone, with neither."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -220,7 +221,10 @@ def test_a_quantized_layer_that_runs_in_float_fails_the_gate(
     failed = {promise.name: promise for promise in done.verdict.in_state("failed")}
     assert failed["float_operators"].measured == 1
     assert done.verdict.exit_code == 3
-    assert f"left in float: {name}" in sentences(done.folder)
+    told = sentences(done.folder)
+    assert f"left in float: {name}" in told
+    assert re.search(r"<summary>\d+ layers of the engine: \d+ int8, \d fp32</summary>", told)
+    assert re.search(rf"\| {re.escape(name)} +\| CaskConvolution \| fp32 ", told)
 
 
 def test_a_gpu_that_computes_something_else_fails_the_gate(

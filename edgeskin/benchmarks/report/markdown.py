@@ -6,7 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.gate import Promise, Section
-from edgeskin.benchmarks.measurements import AccuracyReport, Interval, Measurements, MemoryFigure, NumericsHop
+from edgeskin.benchmarks.measurements import (
+    AccuracyReport,
+    Interval,
+    LayerFigure,
+    Measurements,
+    MemoryFigure,
+    NumericsHop,
+)
 from edgeskin.benchmarks.report.model import Report
 
 NOT_MEASURED = "not measured"
@@ -170,7 +177,18 @@ def _placement(measured: Measurements) -> str:
     if place.partitions is not None:
         facts.append(("parts a delegate took over", str(place.partitions)))
         facts.append(("run outside it", _counted(place.undelegated)))
-    return _section("Placement", _list(facts))
+    return _section("Placement", _list(facts), _layers(place.layers))
+
+
+def _layers(layers: Sequence[LayerFigure]) -> str:
+    """A table that stays folded until somebody asks for it."""
+    if not layers:
+        return ""
+    counts = Counter(layer.precision or "untold" for layer in layers)
+    told = ", ".join(f"{count} {precision}" for precision, count in counts.most_common())
+    rows = [(layer.name, layer.type, layer.precision or "untold", ", ".join(layer.nodes)) for layer in layers]
+    table = _table(("layer", "type", "computes in", "operators"), rows)
+    return f"<details><summary>{len(layers)} layers of the engine: {told}</summary>\n\n{table}\n\n</details>"
 
 
 def _counted(operators: Sequence[str]) -> str:

@@ -79,9 +79,11 @@ class Report(Frozen):
             return "Not verified: the artifact was compared with nothing."
         by_bytes = made.verified != "device"
         cpu = made.device.cpu if made.device else "a machine that is not named"
+        place = made.placement
+        here = place.provider if place is not None and place.layers else cpu
         later = [one for one in self.attestations if one.uncounted is None]
         ran = [
-            ("edgeskin's executor" if by_bytes else cpu, made),
+            ("edgeskin's executor" if by_bytes else here, made),
             *((one.machine, made.overlaid(one.measurements)) for one in later),
         ]
         wrong = [machine for machine, figures in ran if not figures.equivalent]

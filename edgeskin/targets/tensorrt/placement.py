@@ -32,7 +32,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from edgeskin.errors import TargetError
 from edgeskin.graph.ir import Concat, Conv, ConvTranspose, Linear, Network, Node, Pad, Requantize, Reshape, Slice
-from edgeskin.targets.base import Placement
+from edgeskin.targets.base import PlacedLayer, Placement
 from edgeskin.targets.onnx import is_integer
 
 Kind: TypeAlias = Literal["int8", "fp16", "bf16", "fp32", "other"]
@@ -172,6 +172,7 @@ def of(layers: Path, network: Network, provider: str) -> Placement:
         convolutions=len(convolutions),
         integer_convolutions=None if None in told else told.count("int8"),
         float_operators=None if not floats and None in verdicts.values() else floats,
+        layers=tuple(PlacedLayer(each.name, each.type, each.precision, each.nodes) for each in found),
     )
 
 
