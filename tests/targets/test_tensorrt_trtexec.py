@@ -163,7 +163,7 @@ def test_it_is_found_where_jetpack_puts_it(tmp_path: Path, monkeypatch: pytest.M
 def test_where_there_is_none_the_error_says_where_it_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert not trtexec.JETPACK_PLACE.exists()
-    with pytest.raises(TargetError, match="no trtexec on the PATH, nor at /usr/src/tensorrt/bin/trtexec"):
+    with pytest.raises(TargetError, match="no trtexec is on the PATH, nor at /usr/src/tensorrt/bin/trtexec"):
         Trtexec.find()
 
 

@@ -23,6 +23,7 @@ CLASSES = (
     "ILogger",
     "INetworkDefinition",
     "IOptimizationProfile",
+    "ITensor",
     "ITimingCache",
     "OnnxParser",
     "ParserError",
@@ -51,9 +52,11 @@ def parameter(text: str) -> str:
 
 
 def members(kind: type) -> dict[str, Any]:
-    """Each public member: the overloads of a method, `r` or `rw` of a property."""
+    """Each public member: the overloads of a method, `r` or `rw` of a property; without what adds layers by hand."""
     found: dict[str, Any] = {}
-    for name in sorted(dir(kind)):
+    for name in dir(kind):
+        if name.startswith("add_") and kind.__name__ == "INetworkDefinition":
+            continue
         static = inspect.getattr_static(kind, name)
         if isinstance(static, property):
             found[name] = "r" if static.fset is None else "rw"
@@ -73,7 +76,14 @@ def dump(module: str, source: str) -> dict[str, Any]:
     }
 
 
+def written(value: Any, margin: str = "") -> str:
+    """JSON with a line for each member."""
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    deeper = margin + " "
+    lines = (f"{deeper}{json.dumps(key)}: {written(each, deeper)}" for key, each in sorted(value.items()))
+    return "{\n" + ",\n".join(lines) + f"\n{margin}}}"
+
+
 if __name__ == "__main__":
-    text = json.dumps(dump(*sys.argv[1:]), indent=1, sort_keys=True)
-    # a line for each member
-    print(re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: "[" + re.sub(r"\s+", " ", m[1]) + "]", text))
+    print(written(dump(*sys.argv[1:])))

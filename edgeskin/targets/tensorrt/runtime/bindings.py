@@ -95,7 +95,6 @@ class Bindings:
         try:
             builder = library.Builder(log(library).logger)
         except TypeError as error:  # pybind11's "factory function returned nullptr"
-            self.cuda.gpu()  # which tells more, where there is no GPU
             raise TargetError(reason(library, mark, self.cuda)) from error
         network = builder.create_network(_kind(library))
         parser = library.OnnxParser(network, log(library).logger)

@@ -36,9 +36,15 @@ class Tensor:
 
 
 def reason(library: Any, mark: int, cuda: Cuda) -> str:
-    """Why TensorRT failed: what it said since the `mark`th message, in words that say what to do where there are."""
+    """Why TensorRT failed and what to do: what it said from the `mark`th error on, or what CUDA says of the GPU."""
     said = log(library).since(mark)
-    return why(said, cuda.memory()) or said
+    if told := why(said, cuda.memory()):
+        return told
+    try:
+        cuda.gpu()
+    except TargetError as error:
+        return str(error)
+    return said
 
 
 def deserialize(library: Any, cuda: Cuda, content: bytes) -> Any:
@@ -48,7 +54,6 @@ def deserialize(library: Any, cuda: Cuda, content: bytes) -> Any:
     try:
         runtime = library.Runtime(kept.logger)
     except TypeError as error:  # pybind11's "factory function returned nullptr"
-        cuda.gpu()  # which tells more, where there is no GPU
         raise TargetError(reason(library, mark, cuda)) from error
     engine = runtime.deserialize_cuda_engine(content)
     if engine is None:

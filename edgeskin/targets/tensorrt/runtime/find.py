@@ -39,8 +39,8 @@ def why_not() -> str:
     asked = os.environ.get(VARIABLE)
     return (
         f"no TensorRT here builds and runs engines: {'; '.join(_look()[1])}. On a Jetson: sudo apt install "
-        "nvidia-jetpack; on a PC with an NVIDIA GPU: pip install tensorrt 'edgeskin[tensorrt]'"
-        + (f"; or do without {VARIABLE}={asked}" if asked else "")
+        "nvidia-jetpack; on a PC with an NVIDIA GPU: pip install tensorrt 'edgeskin[tensorrt]', or put TensorRT's bin "
+        "folder on the PATH" + (f"; or do without {VARIABLE}={asked}" if asked else "")
     )
 
 

@@ -220,10 +220,7 @@ class Trtexec:
         """
         found = shutil.which("trtexec")
         if found is None and not JETPACK_PLACE.is_file():
-            raise TargetError(
-                f"no trtexec on the PATH, nor at {JETPACK_PLACE}, where JetPack puts it. On a Jetson: "
-                "sudo apt install nvidia-jetpack; elsewhere put TensorRT's bin folder on the PATH"
-            )
+            raise TargetError(f"no trtexec is on the PATH, nor at {JETPACK_PLACE}, where JetPack puts it")
         return Trtexec.at(JETPACK_PLACE if found is None else Path(found))
 
     @staticmethod
