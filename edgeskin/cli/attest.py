@@ -21,7 +21,9 @@ def attest(
             "--from", metavar="PATH", help="The run or Graph folder it was built from: compare speed with float."
         ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the network; a gate counts its profile's alone.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the network; otherwise those of the bundle's profile.")
+    ] = None,
     mode: Annotated[
         Literal["quick", "release"], typer.Option(help="release: at least 1024 samples and 60 s a figure.")
     ] = "quick",

@@ -8,10 +8,11 @@ from edgeskin.benchmarks import attestation, device, latency, report
 from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.report import Report
 from edgeskin.contract.bundle import Bundle
-from edgeskin.errors import BundleError
+from edgeskin.errors import BundleError, EdgeskinError
 from edgeskin.export import evaluate, golden, reference
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.measure import Here, of_artifact
+from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import Graph
 from edgeskin.targets.base import Artifact
 
@@ -23,15 +24,16 @@ def attest(
     *,
     name: str | None = None,
     graph: Graph | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     mode: latency.Mode = "quick",
     say: Say = silent,
 ) -> Attestation:
     """Measure a bundle here: the golden cases on every processor, latency, memory, placement.
 
     name: of the attestation, by default CPU and system; one of that name is replaced. graph: what the bundle was built
-    from, to tell how much faster it is than the float network. threads: a gate counts latency at its profile's alone.
-    Where nothing here runs the artifact, its saved bytes are run by the executor again.
+    from, to tell how much faster it is than the float network. threads: by default those of the bundle's profile, at
+    which alone a gate counts latency; 1 where that profile is not here. Where nothing here runs the artifact, the executor
+    runs its saved bytes again.
 
     Raises: BundleError where the bundle or one of its attestations is not what it should be, for another graph, for an
     unfit name; TargetError where an engine refuses the artifact. Nothing is written then.
@@ -44,7 +46,9 @@ def attest(
     if graph is not None and graph.sha256 != manifest.graph_sha256:
         raise BundleError(f"{folder}: was not built from {graph.folder}. Give the run or Graph folder it came from")
     cases = golden.read(opened.golden, opened.card)
-    answers = reference.of_bundle(opened, Report.read(folder / report.JSON_NAME).measurements, cases)
+    written = Report.read(folder / report.JSON_NAME)
+    answers = reference.of_bundle(opened, written.measurements, cases)
+    threads = _threads_of(written.profile) if threads is None else threads
     artifact = Artifact(opened.artifact, manifest.target, manifest.precision, manifest.graph_sha256)
     here = Here.open(target, artifact, threads)
     unknown = {} if graph is not None or manifest.precision == "fp32" else {"latency": _NO_FLOAT}
@@ -58,3 +62,10 @@ def attest(
     )
     attestation.write(folder, done)
     return done
+
+
+def _threads_of(profile: str) -> int:
+    try:
+        return Profile.find(profile).threads
+    except EdgeskinError:  # a file of another machine
+        return 1

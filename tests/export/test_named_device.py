@@ -59,7 +59,9 @@ def test_a_bundle_for_a_board_waits_for_it_and_says_how(small_graph: Graph, tmp_
     # What was measured here stands in the report all the same, beside the machine.
     assert done.report.measurements.memory is not None
     assert done.report.measurements.verified == "device"
-    assert ("Attest", f"edgeskin attest {tmp_path / 'bundle'} --threads 2") in done.report.next_commands
+    assert ("Attest", f"edgeskin attest {tmp_path / 'bundle'}") in done.report.next_commands
+    # At the threads of the profile, as its gate wants it.
+    assert {figure.threads for figure in attest(done.folder, name="here").measurements.latency} == {2}
 
 
 def test_where_the_profile_cannot_wait_another_machine_fails_the_bundle(small_graph: Graph, tmp_path: Path) -> None:
