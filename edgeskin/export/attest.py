@@ -32,8 +32,8 @@ def attest(
 
     name: of the attestation, by default CPU and system; one of that name is replaced. graph: what the bundle was built
     from, to tell how much faster it is than the float network. threads: by default those of the bundle's profile, at
-    which alone a gate counts latency; 1 where that profile is not here. Where nothing here runs the artifact, the executor
-    runs its saved bytes again.
+    which alone a gate counts latency; 1 where that profile is not here. Where nothing here runs the artifact, the
+    executor runs its saved bytes again.
 
     Raises: BundleError where the bundle or one of its attestations is not what it should be, for another graph, for an
     unfit name; TargetError where an engine refuses the artifact. Nothing is written then.

@@ -232,17 +232,17 @@ def _report(
             graph.card.intended_use,
             *graph.card.provenance.notes,
         ),
-        next_commands=tuple(_next(measured, verdict, shlex.quote(str(out)))),
+        next_commands=tuple(_next(measured, verdict, profile, shlex.quote(str(out)))),
     )
 
 
-def _next(measured: Measurements, verdict: Verdict, out: str) -> Iterator[tuple[str, str]]:
+def _next(measured: Measurements, verdict: Verdict, profile: Profile, out: str) -> Iterator[tuple[str, str]]:
     """What can be done with the bundle: nothing runs here what no device here verified."""
     if measured.verified == "device":
         yield "Predict", f"edgeskin predict PHOTO --bundle {out}"
         yield "Benchmark", f"edgeskin benchmark {out}"
     if any(promise.section != "accuracy" for promise in verdict.in_state("pending")) or measured.verified != "device":
-        yield "Attest", f"edgeskin attest {out}"
+        yield "Attest", f"edgeskin attest {out}" + (f" --threads {profile.threads}" if profile.threads > 1 else "")
     yield "Verify", f"edgeskin verify {out}"
 
 

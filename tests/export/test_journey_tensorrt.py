@@ -240,7 +240,7 @@ def test_a_board_finishes_from_the_deploy_folder_what_a_machine_without_a_gpu_be
     pending: Path, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     on_a_board(monkeypatch, cache)
-    with pytest.raises(GraphError, match="or .*pending/deploy, which a board builds from"):
+    with pytest.raises(GraphError, match=r"or .*pending/deploy, which a board builds from"):
         journey.find_graph(pending)
     done = journey.export(journey.find_graph(pending / "deploy"), profile, tmp_path / "board")
     assert done.verdict.exit_code == 0

@@ -59,9 +59,7 @@ def test_a_bundle_for_a_board_waits_for_it_and_says_how(small_graph: Graph, tmp_
     # What was measured here stands in the report all the same, beside the machine.
     assert done.report.measurements.memory is not None
     assert done.report.measurements.verified == "device"
-    assert ("Attest", f"edgeskin attest {tmp_path / 'bundle'}") in done.report.next_commands
-    # At the threads of the profile, as its gate wants it.
-    assert {figure.threads for figure in attest(done.folder, name="here").measurements.latency} == {2}
+    assert ("Attest", f"edgeskin attest {tmp_path / 'bundle'} --threads 2") in done.report.next_commands
 
 
 def test_where_the_profile_cannot_wait_another_machine_fails_the_bundle(small_graph: Graph, tmp_path: Path) -> None:
@@ -98,3 +96,9 @@ def test_latency_at_other_threads_than_those_of_the_profile_that_judges_does_not
     )
     assert promise.name == "latency_p90_ms"
     assert "--threads 2" in promise.sentence
+
+
+def test_attest_takes_the_threads_of_a_shipped_profile(small_graph: Graph, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    done = journey.export(small_graph, Profile.find("raspberry_pi_5"), tmp_path / "bundle")
+    assert {figure.threads for figure in attest(done.folder, name="here").measurements.latency} == {4}
