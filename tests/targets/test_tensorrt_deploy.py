@@ -20,6 +20,7 @@ from edgeskin.graph.load import load
 from edgeskin.targets.tensorrt import deploy
 from edgeskin.targets.tensorrt.deploy import Deploy
 from edgeskin.targets.tensorrt.generations import RTX, TRTEXEC, Generation
+from edgeskin.targets.tensorrt.runtime.inputs import PRECISIONS
 
 each_generation = pytest.mark.parametrize("generation", TRTEXEC, ids=lambda each: each.name)
 
@@ -47,6 +48,8 @@ def test_it_is_a_graph_folder_of_the_same_network_without_the_checkpoint(made: D
     assert sorted(each.name for each in made.folder.iterdir()) == [
         "build.sh",
         "evidence.json",
+        "fp16.onnx",
+        "fp16.opset17.onnx",
         "fp32.onnx",
         "fp32.opset17.onnx",
         "golden",
@@ -58,7 +61,7 @@ def test_it_is_a_graph_folder_of_the_same_network_without_the_checkpoint(made: D
     assert files.sha256(made.graph.golden) == files.sha256(whole.golden)
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_both_spellings_compute_the_same(precision: str, made: Deploy) -> None:
     image = pixels(size=32, count=2)
     newer = run(load(made.folder / f"{precision}.onnx"), {"image": image})
@@ -68,7 +71,7 @@ def test_both_spellings_compute_the_same(precision: str, made: Deploy) -> None:
 
 
 @each_generation
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_generation_has_a_line_with_a_file_of_its_opset(
     generation: Generation, precision: "deploy.Precision", made: Deploy
 ) -> None:
@@ -78,6 +81,21 @@ def test_every_generation_has_a_line_with_a_file_of_its_opset(
     assert line.options[0] == f"--onnx={path.name}"
     assert f"--saveEngine={line.engine}" in line.options
     assert "--maxShapes=image:8x3x32x32" in line.options
+
+
+@each_generation
+def test_float16_is_a_flag_where_there_are_flags_and_a_file_where_there_are_none(
+    generation: Generation, made: Deploy
+) -> None:
+    model, options = load(made.onnx(generation, "fp16")), made.line(generation, "fp16").options
+    kinds = {each.data_type for each in model.graph.initializer if each.name.endswith((".weight", ".bias"))}
+    flags = generation.typing == "flags"
+    assert kinds == {onnx.TensorProto.FLOAT if flags else onnx.TensorProto.FLOAT16}
+    assert ("--fp16" in options) == flags
+
+
+def test_tensorrt_rtx_builds_the_newest_files(made: Deploy) -> None:
+    assert [made.onnx(RTX, precision).name for precision in PRECISIONS] == ["int8.onnx", "fp16.onnx", "fp32.onnx"]
 
 
 def test_tensorrt_rtx_has_no_line(made: Deploy) -> None:
@@ -217,7 +235,7 @@ def build(made: Deploy, environment: dict[str, str], *arguments: str) -> subproc
     # As trtexec prints versions: NV_TENSORRT_VERSION in NvInferVersion.h.
     [("8502", "8.5"), ("8601", "8.6"), ("100300", "10.0"), ("101600", "10.15"), ("110401", "11.0")],
 )
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_script_runs_the_line_for_the_tensorrt_that_is_there(
     number: str, name: str, precision: "deploy.Precision", made: Deploy, tmp_path: Path
 ) -> None:
@@ -255,7 +273,7 @@ def test_the_script_asks_dpkg_where_trtexec_does_not_say(made: Deploy, tmp_path:
         (("int8", "10"), "cannot tell which TensorRT this is ('10')"),
         (("int8", "-.5"), "cannot tell which TensorRT this is ('-.5')"),
         (("int8",), "cannot tell which TensorRT this is ('')"),
-        (("fp16", "8.5"), "cannot build 'fp16'; choose one of int8|fp32"),
+        (("w8a16", "8.5"), "cannot build 'w8a16'; choose one of int8|fp16|fp32"),
     ],
 )
 def test_the_script_refuses(arguments: tuple[str, ...], told: str, made: Deploy, tmp_path: Path) -> None:

@@ -63,6 +63,18 @@ def test_floats_that_are_bytes_enter_without_a_cast() -> None:
     assert lifted(SIGMOID, kind="FLOAT", door=door) == lifted(SIGMOID)
 
 
+def test_float16_is_cast_where_it_enters_and_where_it_leaves() -> None:
+    cast, middle, shift, *rest = DOOR
+    halves = replace(
+        middle,
+        output=replace(middle.output, kind="HALF"),
+        settings={"weights": np.float16([128]), "shape": (1, 1, 1, 1)},
+    )
+    door = (replace(cast, settings={"to_type": "HALF"}), halves, shift, *rest)
+    narrow = replace(SIGMOID, output=Value("narrow", "HALF", SHAPE))
+    assert lifted(narrow, layer("CAST", "narrow", to_type="FLOAT"), door=door) == lifted(SIGMOID)
+
+
 def test_layers_may_stand_in_any_order() -> None:
     assert lifted(door=(SIGMOID, *reversed(DOOR))) == lifted(SIGMOID)
 
@@ -146,7 +158,8 @@ REFUSED = {
     "takes every": cut(stride=(2,)),
     "cuts the batch": cut(axes=(0,), start=(0,), shape=(1,)),
     "takes what lies outside by WRAP": cut(mode="WRAP"),
-    "casts to HALF": layer("CAST", "x", to_type="HALF"),
+    "casts to HALF within the network": layer("CAST", "x", to_type="HALF"),
+    "casts to INT32 within the network": layer("CAST", "x", to_type="INT32"),
     "is no product of rows": layer("MATRIX_MULTIPLY", "x", "x", op0="NONE", op1="NONE"),
     "more than the batch is unknown": replace(SIGMOID, output=Value("out", "FLOAT", (-1, 3, -1, 4))),
     "reads None": layer("QUANTIZE", None, to_type="INT8"),

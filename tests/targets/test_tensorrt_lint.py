@@ -37,6 +37,12 @@ def test_our_own_file_for_a_generation_keeps_all_its_rules(generation: Generatio
 
 
 @each_generation
+def test_our_own_file_in_float16_keeps_all_its_rules(generation: Generation) -> None:
+    network = read(default_release() / "fp32.onnx")
+    assert lint(to_onnx(network, opset=generation.opset, half=True), generation) == ()
+
+
+@each_generation
 def test_a_network_with_metadata_keeps_all_rules(generation: Generation) -> None:
     assert lint(to_onnx(told_and_seen(quantized=True), opset=generation.opset), generation) == ()
 

@@ -25,10 +25,12 @@ from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.load import load
 from edgeskin.graph.read import read
-from edgeskin.graph.rewrite import weights_only
+from edgeskin.graph.rewrite import halve, weights_only
 from edgeskin.graph.write import Opset, to_onnx
 from edgeskin.shipped import default_release
 from edgeskin.targets.tensorrt import parser
+from edgeskin.targets.tensorrt.layers import walk
+from edgeskin.targets.tensorrt.lift.sizes import INTEGER_KINDS
 from edgeskin.targets.tensorrt.settle import settle
 
 pytestmark = pytest.mark.skipif(parser.missing() is not None, reason=str(parser.missing()))
@@ -47,6 +49,17 @@ def demand_the_same(network: Network) -> None:
         assert parsed(to_onnx(network, opset=opset)) == expected
 
 
+def demand_the_same_in_float16(network: Network) -> None:
+    """That TensorRT holds the halved network, of either file, and computes all of it in float16."""
+    expected = settle(halve(read(to_onnx(network))))
+    for opset in OPSETS:
+        definition = parser.define_model(to_onnx(network, half=True, opset=opset))
+        assert settle(parser.lifted(definition)) == expected
+        layers = walk(definition.network)
+        kinds = {each.output.kind for each in layers.layers if each.output.name not in layers.outputs}
+        assert kinds - set(INTEGER_KINDS) == {"HALF"}
+
+
 @pytest.mark.parametrize("quantized", [True, False], ids=["int8", "float"])
 @pytest.mark.parametrize("kind", operator_suite.KINDS)
 def test_an_operator_alone(kind: str, quantized: bool) -> None:
@@ -56,6 +69,22 @@ def test_an_operator_alone(kind: str, quantized: bool) -> None:
         demand_the_same(drawn.network)
 
     judge()
+
+
+@pytest.mark.parametrize("kind", operator_suite.KINDS)
+def test_an_operator_alone_in_float16(kind: str) -> None:
+    @settings(max_examples=10, deadline=None)
+    @given(operator_suite.alone(kind, quantized=False))
+    def judge(drawn: Drawn) -> None:
+        demand_the_same_in_float16(drawn.network)
+
+    judge()
+
+
+@settings(max_examples=20, deadline=None)
+@given(small_graphs(quantized=False))
+def test_a_small_graph_in_float16(drawn: Drawn) -> None:
+    demand_the_same_in_float16(drawn.network)
 
 
 @settings(max_examples=40, deadline=None)
@@ -76,6 +105,7 @@ def test_settling_changes_nothing_that_is_computed(data: st.DataObject) -> None:
 def test_a_network_with_metadata() -> None:
     for quantized in (True, False):
         demand_the_same(told_and_seen(quantized=quantized))
+    demand_the_same_in_float16(told_and_seen(quantized=False))
 
 
 def test_the_released_float_network_computes_what_onnxruntime_computes() -> None:
@@ -99,6 +129,10 @@ def test_the_released_integer_network_computes_the_integers_of_int8_onnx() -> No
     assert ours.keys() == theirs.keys()
     for name, values in ours.items():
         np.testing.assert_array_equal(theirs[name], values)
+
+
+def test_the_released_network_in_float16_is_the_halved_one() -> None:
+    demand_the_same_in_float16(read(default_release() / "fp32.onnx"))
 
 
 def test_integer_weights_between_float_values_are_the_same_to_tensorrt() -> None:
@@ -184,6 +218,47 @@ def test_a_mistake_in_the_file_is_seen(mistake: str, graph: Graph) -> None:
         assert re.search(r"\S+ \(\w+\): ", str(error))
     else:
         assert found != expected
+
+
+def as_float32(model: onnx.ModelProto, weight: str) -> None:
+    """A weight that was rounded to float16, stored as float32."""
+    edit(model, weight, lambda x: x.astype(np.float32))
+
+
+def once_wide(model: onnx.ModelProto, node: str) -> None:
+    """What a node computes, cast to float32 and back behind it."""
+    place = next(place for place, each in enumerate(model.graph.node) if each.name == node)
+    (output,) = model.graph.node[place].output
+    model.graph.node[place].output[0] = "narrow"
+    for name, value, made, kind in (
+        ("widen", "narrow", "wide", TensorProto.FLOAT),
+        ("narrow_again", "wide", output, TensorProto.FLOAT16),
+    ):
+        place += 1
+        model.graph.node.insert(place, helper.make_node("Cast", [value], [made], name=name, to=kind))
+
+
+IN_PART: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
+    "a weight": (lambda model: as_float32(model, "encoder.stem.weight"), r"encoder\.stem \(Conv\)"),
+    "a value": (lambda model: once_wide(model, "encoder.deep"), r"widen \(CAST\): casts to FLOAT within the network"),
+}
+
+
+@pytest.mark.parametrize("what", IN_PART)
+def test_float32_within_a_network_in_float16_is_refused(what: str, graph: Graph) -> None:
+    model = to_onnx(read(graph.fp32), half=True)
+    change, told = IN_PART[what]
+    change(model)
+    with pytest.raises((GraphError, TargetError), match=told):
+        parsed(model)
+
+
+def test_a_weight_that_was_rounded_to_the_next_float16_is_seen(graph: Graph) -> None:
+    network = read(graph.fp32)
+    model = to_onnx(network, half=True)
+    assert parsed(model) == settle(halve(network))
+    edit(model, "encoder.stem.weight", lambda x: np.nextafter(x, np.float16(np.inf)))
+    assert parsed(model) != settle(halve(network))
 
 
 # --- what the parser refuses ---

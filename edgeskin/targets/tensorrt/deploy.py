@@ -1,17 +1,19 @@
 """The deploy folder: all that a board needs to build its own engine, made where there is no GPU.
 
-A Graph folder, with fp32.opset17.onnx  int8.opset17.onnx  build.sh  recipe.json
+A Graph folder, with fp32.opset17.onnx  int8.opset17.onnx  fp16.onnx  fp16.opset17.onnx  build.sh  recipe.json
 
 It is a Graph folder, of the same hash as the one it was made from, so that `edgeskin export --from FOLDER --target
 tensorrt` finishes on the board; only checkpoint.safetensors stays behind. fp32.onnx and int8.onnx are the files of
-opset 21, those of opset 17 the same networks for the generations that get these. `build.sh` needs a shell and trtexec
-alone. Equal inputs give equal bytes.
+opset 21, those of opset 17 the same networks for the generations that get these. fp16.onnx is the float network for the
+generations that compute in what the file says; the others make float16 of fp32.opset17.onnx when they are told to.
+`build.sh` needs a shell and trtexec alone. Equal inputs give equal bytes.
 """
 
 import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -28,8 +30,8 @@ from edgeskin.graph.write import OPSET, Opset, write_onnx
 from edgeskin.targets.base import Precision
 from edgeskin.targets.tensorrt import lint
 from edgeskin.targets.tensorrt.generations import TRTEXEC, Generation, Version
-from edgeskin.targets.tensorrt.runtime.inputs import input_shapes
-from edgeskin.targets.tensorrt.runtime.trtexec import JETPACK_PLACE, PRECISIONS, build_line
+from edgeskin.targets.tensorrt.runtime.inputs import PRECISIONS, input_shapes
+from edgeskin.targets.tensorrt.runtime.trtexec import JETPACK_PLACE, build_line
 
 RECIPE, SCRIPT = "recipe.json", "build.sh"
 FORMAT = 1
@@ -74,7 +76,7 @@ class Deploy:
     def onnx(self, generation: Generation, precision: Precision) -> Path:
         """The file that a generation gets. Raises: GraphError where the folder has none for it."""
         if generation.build_only is None:  # trtexec has no line for what it does not drive
-            return self.folder / _onnx(precision, generation.opset)
+            return self.folder / _onnx(precision, generation)
         return self.folder / self.line(generation, precision).onnx
 
     def line(self, generation: Generation, precision: Precision) -> Line:
@@ -96,17 +98,20 @@ def write(graph: Graph, folder: Path, *, largest_batch: int = 8) -> Deploy:
     """
     if not graph.golden.is_dir():
         raise GraphError(f"{graph.golden}: no such folder. Export the run again: edgeskin export --from RUN")
-    networks: Mapping[Precision, Network] = {"int8": integer_network(graph), "fp32": float_network(graph)}
+    exact = float_network(graph)
+    networks: Mapping[Precision, Network] = {"int8": integer_network(graph), "fp16": exact, "fp32": exact}
     with files.new_folder(folder) as building:
         for part in _CARRIED:
             if (graph.folder / part).exists():
                 files.copy(graph.folder / part, building / part)
-        for precision, network in networks.items():
-            for opset in sorted({each.opset for each in TRTEXEC} - {OPSET}):
-                write_onnx(network, building / _onnx(precision, opset), opset=opset)
-            for generation in TRTEXEC:
-                place = graph.folder if generation.opset == OPSET else building  # so that an error names what is there
-                lint.check(place / _onnx(precision, generation.opset), generation)
+        for generation in TRTEXEC:
+            for precision in map(partial(_held, generation), PRECISIONS):
+                name = _named(precision, generation.opset)
+                if not (building / name).exists():
+                    half = precision == "fp16"
+                    write_onnx(networks[precision], building / name, opset=generation.opset, half=half)
+                place = graph.folder if name in PARTS else building  # so that an error names what is there
+                lint.check(place / name, generation)
         lines = tuple(_line(graph, each, precision, largest_batch) for each in TRTEXEC for precision in PRECISIONS)
         files.write_text(building / SCRIPT, _script(graph, lines))
         (building / SCRIPT).chmod(0o755)
@@ -162,16 +167,25 @@ def _read_recipe(path: Path) -> Recipe:
 
 def files_of(folder: Path, precision: Precision) -> tuple[Path, ...]:
     """Every ONNX file of a precision in a deploy folder, that of the highest opset first."""
-    names = (_onnx(precision, opset) for opset in sorted({each.opset for each in TRTEXEC}, reverse=True))
+    names = (_named(precision, opset) for opset in sorted({each.opset for each in TRTEXEC}, reverse=True))
     return tuple(folder / name for name in names)
 
 
-def _onnx(precision: Precision, opset: Opset) -> str:
+def _onnx(precision: Precision, generation: Generation) -> str:
+    return _named(_held(generation, precision), generation.opset)
+
+
+def _held(generation: Generation, precision: Precision) -> Precision:
+    """What the file of a generation is in: where flags permit float16, it is made of float32."""
+    return "fp32" if (generation.typing, precision) == ("flags", "fp16") else precision
+
+
+def _named(precision: Precision, opset: Opset) -> str:
     return f"{precision}.onnx" if opset == OPSET else f"{precision}.opset{opset}.onnx"
 
 
 def _line(graph: Graph, generation: Generation, precision: Precision, largest_batch: int) -> Line:
-    onnx, stem = _onnx(precision, generation.opset), f"{precision}.tensorrt-{generation.name}"
+    onnx, stem = _onnx(precision, generation), f"{precision}.tensorrt-{generation.name}"
     options = build_line(
         generation,
         precision,

@@ -8,6 +8,9 @@ product; a constant that meets a map is reshaped to its rank; a Softmax ends in 
 Pad, and a Resize to a size compute that size by a dozen layers of integers; a Pad of nothing disappears. The output
 padding of a ConvTranspose is taken from its pads; where these are too small, zeros are filled in behind it, and its
 bias is added behind them. `normalise`, which reading an ONNX file ends with too, puts most of it together again.
+
+A definition in float16 gives the network whose float constants are rounded so (`rewrite.halve`). That it computes in
+float16 throughout follows: a strongly typed layer reads one type, and a cast within the network is refused.
 """
 
 from collections.abc import Iterator
@@ -32,7 +35,7 @@ from edgeskin.graph.ir import (
 from edgeskin.graph.rewrite import normalise
 from edgeskin.targets.tensorrt.layers import Layer, Layers, Value
 from edgeskin.targets.tensorrt.lift.rules import RULES
-from edgeskin.targets.tensorrt.lift.site import Read, Site, opened
+from edgeskin.targets.tensorrt.lift.site import FLOATS, Read, Site, opened
 from edgeskin.targets.tensorrt.lift.sizes import INTEGER_KINDS, Sizes
 from edgeskin.targets.tensorrt.names import Names
 
@@ -129,6 +132,8 @@ class _Lifting:
             self._reshape_constant(layer)
         elif not self.integers.isdisjoint(name for name in layer.inputs if name):
             raise layer.refuse("computes on integers that were not dequantized")
+        elif layer.kind == "CAST":
+            self._cast(layer)
         else:
             self._compute(layer)
 
@@ -143,6 +148,15 @@ class _Lifting:
             output = Tensor(layer.output.name, opened(layer, layer.output.shape))
             self._append(self._node(layer), read, output)
             self.values[layer.output.name] = output
+
+    def _cast(self, layer: Layer) -> None:
+        """To float16 where something enters, to float32 where it leaves; between, one of them holds throughout."""
+        to = str(layer.settings["to_type"])
+        enters = layer.inputs[0] in {value.name for value in self.layers.inputs}
+        leaves = layer.output.name in self.layers.outputs
+        if (to, enters) != ("HALF", True) and (to, leaves) != ("FLOAT", True):
+            raise layer.refuse(f"casts to {to} within the network")
+        self._pass_on(layer, self._operand(layer, 0))
 
     def _pass_on(self, layer: Layer, tensor: Tensor) -> None:
         """A layer that changes nothing; one that the parser put behind a node computes that node's own output."""
@@ -191,7 +205,7 @@ class _Lifting:
             if other.size != 1 or op not in changed:
                 raise layer.refuse(f"changes pixels by {op} of {other.size} numbers")
             factor, summand = changed[op]
-        elif layer.kind != "CAST" or layer.settings["to_type"] != "FLOAT":
+        elif layer.kind != "CAST" or layer.settings["to_type"] not in FLOATS:
             raise layer.refuse("reads pixels that are not yet −1 to 1: cast, −128, ×1/128 must come first")
         if (factor, summand) != (Fraction(PIXEL_SCALE), Fraction(-1)):
             self.pixels[layer.output.name] = factor, summand
@@ -209,9 +223,11 @@ class _Lifting:
         assert isinstance(shape, tuple), "a constant without a shape"
         sizes = tuple(int(size) for size in shape)
         data = weights.reshape(sizes)
-        self.values[layer.output.name] = Tensor(layer.name, sizes, None, data)
         if data.dtype == np.int8:
             self.integers.add(layer.output.name)
+        elif layer.output.kind in FLOATS:
+            data = data.astype(np.float32)
+        self.values[layer.output.name] = Tensor(layer.name, sizes, None, data)
 
     def _reshape_constant(self, layer: Layer) -> None:
         tensor = self._operand(layer, 0)

@@ -194,14 +194,8 @@ def _padding(site: Site, x: Tensor, starts: tuple[int, ...], sizes: tuple[int | 
     return Read(Pad(pads, value), (x,))
 
 
-def _cast(site: Site) -> Read:
-    site.demand(site.word("to_type") == "FLOAT", f"casts to {site.word('to_type')}")
-    return Read(None, (site.operand(0),))
-
-
 RULES: Mapping[str, Callable[[Site], Read]] = {
     "ACTIVATION": _activation,
-    "CAST": _cast,
     "CONCATENATION": _concatenation,
     "CONVOLUTION": _convolution,
     "DECONVOLUTION": _deconvolution,

@@ -10,6 +10,9 @@ from edgeskin.targets.tensorrt.layers import Layer
 from edgeskin.targets.tensorrt.lift.sizes import Sizes
 from edgeskin.targets.tensorrt.names import Names
 
+FLOATS = ("FLOAT", "HALF")
+"""What a network may compute in, one of them throughout."""
+
 
 @dataclass(frozen=True)
 class Read:
@@ -118,9 +121,9 @@ class Site:
         value = self.layer.settings[setting]
         if not isinstance(value, np.ndarray) or value.size == 0:
             return None
-        self.demand(value.dtype == np.float32, f"its {setting} is {value.dtype}")
+        self.demand(value.dtype in (np.float32, np.float16), f"its {setting} is {value.dtype}")
         name = self.names.operand(self.layer.node, place, f"{self.layer.name}.{setting}")
-        return Tensor(name, (value.size,), None, value.reshape(-1))
+        return Tensor(name, (value.size,), None, value.reshape(-1).astype(np.float32))
 
     # --- cuts ---
 
