@@ -80,8 +80,10 @@ def _checked(where: str, overloads: Sequence[Sequence[str]], call: Callable[...,
 
 @dataclass
 class Gpu:
-    """The GPU of a test. supports: the CUDA that its driver is for, as 12040; 0 where there is no driver.
+    """The GPU of a test.
 
+    supports: the CUDA that its driver is for, as 12040; 0 where there is no driver. tensorrt_wants: the CUDA that
+    TensorRT is for, where it is not cuda-python's. engine_takes: the bytes that an engine takes besides its buffers.
     dlopen: whether cuda-python loads the driver itself and raises where there is none, as it did before 12.9.
     """
 
@@ -91,6 +93,8 @@ class Gpu:
     taken: int = 1 * MIB
     supports: int = 13040
     runtime: int = 13040
+    tensorrt_wants: int = 0
+    engine_takes: int = 0
     dlopen: bool = False
     capturable: bool = True
     clock_ms: float = 0.0
@@ -317,7 +321,8 @@ class TensorrtStandIn:
     def _started(self, logger: Any) -> None:
         """NVIDIA/TensorRT issue 2913."""
         self._logger = self._logger or logger
-        if self.cuda.gpu.supports // 1000 < self.cuda.gpu.runtime // 1000:
+        gpu = self.cuda.gpu
+        if gpu.supports // 1000 < (gpu.tensorrt_wants or gpu.runtime) // 1000:
             self.log("CUDA initialization failure with error: 35. Please check your CUDA installation", "WARNING")
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
@@ -498,6 +503,7 @@ class _Engine:
         self.inputs = {each.name for each in graph.input}
         self.session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         self.num_io_tensors = len(self.tensors)
+        library.cuda.gpu.taken += library.cuda.gpu.engine_takes
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.tensors)[index]

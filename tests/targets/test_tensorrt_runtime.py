@@ -333,10 +333,15 @@ def test_it_runs_at_least_as_long_and_as_often_as_was_asked(
 ) -> None:
     ticks = iter(range(10_000))
     monkeypatch.setattr("edgeskin.targets.tensorrt.runtime.engine.time.perf_counter", lambda: next(ticks) / 10)
-    engine = loaded(bindings(), onnx_file, graph.card, tmp_path)
+    runtime = bindings()
+    engine = loaded(runtime, onnx_file, graph.card, tmp_path)
     # a look at the clock behind each pair of queries, a tenth of a second each, until two seconds are over
     assert len(engine.times(pixels(1), None, Effort(0, 2, 1)).latency_ms) == pytest.approx(20, abs=1)
     assert len(engine.times(pixels(1), None, Effort(0, 0, 1)).latency_ms) == 1
+    before = gpu_of(runtime).clock_ms
+    assert len(engine.times(pixels(1), None, Effort(1000, 0, 1)).latency_ms) == 1
+    whole = COMPUTE_MS + 4 * COPY_MS  # once to know the answer, once to compare it, about ten times to warm up, once
+    assert gpu_of(runtime).clock_ms - before == pytest.approx(13 * whole + COMPUTE_MS, abs=whole)
 
 
 def test_where_an_engine_cannot_be_recorded_its_calls_are_timed(onnx_file: Files, graph: Graph, tmp_path: Path) -> None:
@@ -397,6 +402,8 @@ def test_the_memory_of_an_engine_is_what_is_no_longer_free_and_no_less_than_it_s
     assert buffers > 0
     # the stand-in's engine takes nothing and says 3 MiB of work space
     assert engine.device_mib == pytest.approx(3 + buffers / MIB)
+    gpu_of(runtime).engine_takes = 5 * MIB
+    assert runtime.load(tmp_path / "engine.plan", graph.card).device_mib == pytest.approx(5 + buffers / MIB)
 
 
 def test_what_an_engine_took_is_given_back_with_it(onnx_file: Files, graph: Graph, tmp_path: Path) -> None:
@@ -542,6 +549,19 @@ def test_a_driver_that_is_too_old_is_told_with_what_it_must_be(tmp_path: Path, m
         r"newer, or install the cuda-python of the driver: pip install 'cuda-python==12\.\*'$",
     ):
         bindings(gpu=Gpu(supports=12020)).gpu  # noqa: B018
+
+
+def test_a_tensorrt_for_a_newer_cuda_than_the_drivers_is_told_from_a_machine_without_a_gpu(
+    onnx_file: Files, graph: Graph, tmp_path: Path
+) -> None:
+    path = built(onnx_file, graph.card, tmp_path)
+    runtime = bindings("10.3", Gpu(supports=12060, runtime=12060, tensorrt_wants=13000))
+    for attempt in (
+        lambda: runtime.load(path, graph.card),
+        lambda: runtime.build(onnx_file("int8", 17), graph.card, "int8", tmp_path),
+    ):
+        with pytest.raises(TargetError, match=r"CUDA does not start: .* install the TensorRT for the CUDA that"):
+            attempt()
 
 
 def test_a_machine_whose_gpu_is_hidden_says_so() -> None:

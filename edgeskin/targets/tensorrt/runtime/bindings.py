@@ -18,7 +18,7 @@ from edgeskin.targets.tensorrt.generations import RTX, Generation, Version, of, 
 from edgeskin.targets.tensorrt.log import log, without_gpu
 from edgeskin.targets.tensorrt.runtime import ENGINE, LARGEST_BATCH, LAYERS, Built, Gpu
 from edgeskin.targets.tensorrt.runtime.cuda import Cuda
-from edgeskin.targets.tensorrt.runtime.engine import LoadedEngine, deserialize, reason
+from edgeskin.targets.tensorrt.runtime.engine import LoadedEngine, deserialize, reason, start
 from edgeskin.targets.tensorrt.runtime.inputs import demand_precision, input_shapes
 
 _FLAGS: dict[str, tuple[str, ...]] = {"int8": ("INT8", "FP16"), "fp16": ("FP16",), "fp32": ()}
@@ -92,10 +92,7 @@ class Bindings:
         """The bytes of an engine. TensorRT-RTX builds them without a GPU. Raises: TargetError as `build`."""
         library = self.module
         mark = len(log(library).errors)
-        try:
-            builder = library.Builder(log(library).logger)
-        except TypeError as error:  # pybind11's "factory function returned nullptr"
-            raise TargetError(reason(library, mark, self.cuda)) from error
+        builder = start(library, self.cuda, "Builder")
         network = builder.create_network(_kind(library))
         parser = library.OnnxParser(network, log(library).logger)
         self._parse(parser, onnx)
@@ -110,13 +107,12 @@ class Bindings:
         for name, shape in input_shapes(card).items():
             profile.set_shape(name, (1, *shape), (1, *shape), (largest_batch, *shape))
         config.add_optimization_profile(profile)
-        if timing_cache is not None:
-            _set_timing_cache(config, timing_cache)
+        cache = None if timing_cache is None else _timing_cache(config, timing_cache)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise TargetError(reason(library, mark, self.cuda))
-        if timing_cache is not None and (kept := config.get_timing_cache()) is not None:
-            files.write_bytes(timing_cache, bytes(kept.serialize()))
+        if timing_cache is not None and cache is not None:
+            files.write_bytes(timing_cache, bytes(cache.serialize()))
         return bytes(plan)
 
     def _layers(self, plan: bytes, card: ModelCard) -> str:
@@ -170,13 +166,17 @@ def _demand_inputs(network: Any, card: ModelCard) -> None:
         raise TargetError(f"it takes {found}, and {card.name} takes {wanted}, -1 the batch. Export the network again")
 
 
-def _set_timing_cache(config: Any, path: Path) -> None:
-    """The cache of a file, or an empty one where there is none, or none of this machine."""
+def _timing_cache(config: Any, path: Path) -> Any:
+    """The cache of a file, or an empty one where there is none, or none of this machine; None where none can be used.
+
+    It must live until the engine is built.
+    """
     known = path.read_bytes() if path.is_file() else b""
     for content in (known, b""):
         cache = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, False):
-            return
+            return cache
+    return None
 
 
 def _told(error: Any) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from edgeskin.targets.base import IMAGE, METADATA, Effort, Float32, Inputs, Time
 from edgeskin.targets.tensorrt.log import log
 from edgeskin.targets.tensorrt.runtime.cuda import Buffer, Cuda, Stream
 from edgeskin.targets.tensorrt.runtime.inputs import input_shapes, output_shapes
-from edgeskin.targets.tensorrt.runtime.reasons import why
+from edgeskin.targets.tensorrt.runtime.reasons import NOT_STARTED, why
 
 _NUMBERS = {"FLOAT": np.float32, "HALF": np.float16, "UINT8": np.uint8}
 """What goes in and out, by TensorRT's word for it."""
@@ -47,15 +47,19 @@ def reason(library: Any, mark: int, cuda: Cuda) -> str:
     return said
 
 
+def start(library: Any, cuda: Cuda, kind: Literal["Builder", "Runtime"]) -> Any:
+    """A builder or a runtime of TensorRT. Raises: TargetError where CUDA does not start."""
+    try:
+        return getattr(library, kind)(log(library).logger)
+    except TypeError as error:  # pybind11's "factory function returned nullptr"; why is a warning, and not kept
+        cuda.gpu()  # which says more, where it is not TensorRT alone
+        raise TargetError(NOT_STARTED) from error
+
+
 def deserialize(library: Any, cuda: Cuda, content: bytes) -> Any:
     """An engine file's bytes as TensorRT's engine. Raises: TargetError for bytes that it refuses here."""
-    kept = log(library)
-    mark = len(kept.errors)
-    try:
-        runtime = library.Runtime(kept.logger)
-    except TypeError as error:  # pybind11's "factory function returned nullptr"
-        raise TargetError(reason(library, mark, cuda)) from error
-    engine = runtime.deserialize_cuda_engine(content)
+    mark = len(log(library).errors)
+    engine = start(library, cuda, "Runtime").deserialize_cuda_engine(content)  # and keeps its runtime alive
     if engine is None:
         raise TargetError(reason(library, mark, cuda))
     return engine

@@ -17,10 +17,11 @@ _NO_ENGINE = re.compile(r"magic ?tag|Serialization (?:assertion|Error)", re.IGNO
 _ASKED_BYTES = re.compile(r"Requested amount of GPU memory \((\d+) bytes\)")
 _OUT_OF_MEMORY = re.compile(rf"out ?of ?memory|{_ASKED_BYTES.pattern}", re.IGNORECASE)
 _NO_DRIVER = re.compile(r"CUDA initialization failure with error:? (?:35|100)\b", re.IGNORECASE)
-_START = (
+NOT_STARTED = (
     "CUDA does not start: there is no NVIDIA driver, or it is too old for the CUDA that this TensorRT is for. Update "
     "the driver, or install the TensorRT for the CUDA that nvidia-smi names"
 )
+"""TensorRT has a CUDA of its own, which may be newer than that of cuda-python."""
 
 
 def why(log: str, memory: str | None = None) -> str | None:
@@ -38,7 +39,7 @@ def why(log: str, memory: str | None = None) -> str | None:
     if _OUT_OF_MEMORY.search(log):
         asked = _ASKED_BYTES.search(log)
         return out_of_memory(int(asked[1]) if asked else None, memory)
-    return _START if _NO_DRIVER.search(log) else None
+    return NOT_STARTED if _NO_DRIVER.search(log) else None
 
 
 def out_of_memory(asked_bytes: int | None, memory: str | None) -> str:
