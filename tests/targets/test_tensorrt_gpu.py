@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeskin.benchmarks import numerics
 from edgeskin.errors import TargetError
-from edgeskin.export import golden
+from edgeskin.export import golden, reference
 from edgeskin.graph.folder import Graph
 from edgeskin.shipped import default_release
 from edgeskin.targets.base import Effort, Precision
-from edgeskin.targets.onnx import optimised_session, reference_session
 from edgeskin.targets.tensorrt import deploy
 from edgeskin.targets.tensorrt.runtime import Built, Runtime, find
+from edgeskin.targets.tensorrt.runtime.inputs import PRECISIONS
 
 HERE = find.find()
 
@@ -39,7 +38,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> deploy.Deploy:
     return deploy.write(Graph.open(default_release()), tmp_path_factory.mktemp("deploy") / "folder")
 
 
-@pytest.fixture(scope="module", params=["int8", "fp32"])
+@pytest.fixture(scope="module", params=PRECISIONS)
 def precision(request: pytest.FixtureRequest) -> Precision:
     found: Precision = request.param
     return found
@@ -56,18 +55,10 @@ def built(
 def test_an_engine_is_equivalent_on_the_golden_cases(
     runtime: Runtime, released: deploy.Deploy, precision: Precision, built: Built
 ) -> None:
-    card = released.graph.card
-    cases = golden.read(released.graph.golden, card)
-    expected = cases.int8_outputs if precision == "int8" else cases.float_outputs
-    path = released.graph.int8 if precision == "int8" else released.graph.fp32
-    plain, optimised = (cases.run(session(path).run) for session in (reference_session, optimised_session))
-    hops = numerics.compare(
-        "golden → TensorRT",
-        expected,
-        cases.run(runtime.load(built.engine, card).run),
-        card,
-        engine_gap=numerics.engine_gaps(optimised, plain, card),
-    )
+    """By the rule that a bundle is held against."""
+    cases = golden.read(released.graph.golden, released.graph.card)
+    asked = reference.of_graph(released.graph, cases, precision)
+    hops = asked.compare(runtime.load(built.engine, released.graph.card).run, cases)
     assert [hop for hop in hops if not hop.equivalent] == []
 
 

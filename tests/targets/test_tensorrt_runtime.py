@@ -562,6 +562,14 @@ def test_a_tensorrt_for_a_newer_cuda_than_the_drivers_is_told_from_a_machine_wit
     ):
         with pytest.raises(TargetError, match=r"CUDA does not start: .* install the TensorRT for the CUDA that"):
             attempt()
+    # tensorrt-rtx 1.7.1's own words
+    runtime = bindings("rtx-1.7")
+    runtime.module.fails["build_serialized_network"] = (
+        "[cudaResources.cpp::ScopedCudaStream::25] Error Code 1: Cuda Runtime (In ScopedCudaStream at x.cpp:25 "
+        "(cudaError 35: CUDA driver version is insufficient for CUDA runtime version))"
+    )
+    with pytest.raises(TargetError, match=r"CUDA does not start: .* install the TensorRT for the CUDA that"):
+        runtime.build(onnx_file("int8", 21), graph.card, "int8", tmp_path)
 
 
 def test_a_machine_whose_gpu_is_hidden_says_so() -> None:

@@ -37,14 +37,15 @@ class Tensor:
 
 def reason(library: Any, mark: int, cuda: Cuda) -> str:
     """Why TensorRT failed and what to do: what it said from the `mark`th error on, or what CUDA says of the GPU."""
-    said = log(library).since(mark)
+    kept = log(library)
+    said = kept.since(mark)
     if told := why(said, cuda.memory()):
         return told
     try:
         cuda.gpu()
     except TargetError as error:
         return str(error)
-    return said
+    return why("\n".join(kept.errors[mark:])) or said  # `since` leaves out what only says that there is no driver
 
 
 def start(library: Any, cuda: Cuda, kind: Literal["Builder", "Runtime"]) -> Any:

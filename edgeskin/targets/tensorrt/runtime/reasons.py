@@ -16,7 +16,9 @@ _OTHER_GPU = re.compile(r"generated on an incompatible device, expecting compute
 _NO_ENGINE = re.compile(r"magic ?tag|Serialization (?:assertion|Error)", re.IGNORECASE)
 _ASKED_BYTES = re.compile(r"Requested amount of GPU memory \((\d+) bytes\)")
 _OUT_OF_MEMORY = re.compile(rf"out ?of ?memory|{_ASKED_BYTES.pattern}", re.IGNORECASE)
-_NO_DRIVER = re.compile(r"CUDA initialization failure with error:? (?:35|100)\b", re.IGNORECASE)
+_NO_DRIVER = re.compile(
+    r"CUDA initialization failure with error:? (?:35|100)\b|driver version is insufficient", re.IGNORECASE
+)
 NOT_STARTED = (
     "CUDA does not start: there is no NVIDIA driver, or it is too old for the CUDA that this TensorRT is for. Update "
     "the driver, or install the TensorRT for the CUDA that nvidia-smi names"

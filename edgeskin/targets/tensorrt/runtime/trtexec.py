@@ -38,8 +38,6 @@ JETPACK_PLACE = Path("/usr/src/tensorrt/bin/trtexec")
 """Where JetPack puts it, outside the PATH."""
 
 OUTPUTS, TIMES = "outputs.json", "times.json"
-PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
-"""What a deploy folder has files for."""
 
 _BANNER = re.compile(r"\[TensorRT v(\d+)\]")
 _KILLED = (-9, 137)
