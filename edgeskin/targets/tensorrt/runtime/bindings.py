@@ -2,7 +2,8 @@
 
 The modules say nearly the same of themselves (tests/targets/tensorrt_api/). What differs: 8.6 has no strongly typed
 network, so flags permit int8 and fp16 there, and a batch of any size must be asked for; from 10 on every network of
-ours is strongly typed, which 11 always is. 8.6 does not name the node that its parser refuses.
+ours is strongly typed, which 11 always is. 8.6 does not name the node that its parser refuses. Between 8.6.1, 10.3.0,
+10.16.1 and 11.4.0 nobody was asked; TensorRT-RTX is 1.7.1, and it alone was called, as far as it goes without a GPU.
 """
 
 import tempfile

@@ -2,6 +2,10 @@
 
 Sources: TensorRT's Python API, which says the same of all this from 8.6 to 11.4 and in TensorRT-RTX (tests/targets/
 tensorrt_api/); NVIDIA's documentation on CUDA graphs, which wants one run after a change of shapes before a recording.
+
+Nothing here has met a GPU yet (tests/targets/test_tensorrt_gpu.py waits for one). No source says whether TensorRT-RTX
+lets an engine of several batch sizes be recorded, so it is asked; nor what a real TensorRT does with a file that was
+cut off behind its header, so the cache never hands it one.
 """
 
 import time
