@@ -10,6 +10,7 @@ import pytest
 from small_graphs import contents
 
 from edgeskin import targets
+from edgeskin.errors import TargetError
 from edgeskin.export.profile import Profile
 
 WHERE = "nothing on this machine runs elsewhere. On an elsewhere: edgeskin attest BUNDLE"
@@ -329,3 +330,29 @@ def test_attest_prints_its_attestation_and_refuses_in_one_line(edgeskin, bundle:
     assert (done.code, done.out) == (1, "")
     assert done.err == f"error: {copy}: not the bundle that was exported: report.md: missing\n"
     assert edgeskin("attest", copy, "--mode", "slow").code == 2
+
+
+def test_of_all_targets_one_that_fails_or_is_missing_keeps_no_other_from_being_built(
+    edgeskin, small_graph, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The summary has a line for each, and the exit code is the worst."""
+
+    def refuse(*_: object) -> None:
+        raise TargetError("what it says")
+
+    built = [name for name in targets.TARGETS if targets.get(name).missing() is None]
+    if "tflite" not in built:
+        pytest.skip("two targets are needed")
+    gate.write_text("size_mib_max = 16\n")
+    monkeypatch.setattr("edgeskin.targets.tensorrt.target.TensorrtTarget.build", refuse)
+    monkeypatch.setattr("edgeskin.targets.coreml.CoremlTarget.missing", lambda _: "it is not installed. Install it")
+    out = tmp_path / "every"
+    done = edgeskin("export", "--from", small_graph.folder, "--gate", gate, "--target", "all", "--out", out)
+    assert done.code == 1
+    assert "error: what it says\n" in done.err
+    summary = done.err.splitlines()[-len(targets.TARGETS) :]
+    assert "tensorrt   error: nothing was built" in summary
+    assert f"tflite     passed: {out}/small-tflite-int8" in summary
+    assert summary[-1] == "coreml     not built: it is not installed. Install it"
+    assert not (out / "small-tensorrt-int8").exists()
+    assert (out / "small-tflite-int8" / "report.json").exists()

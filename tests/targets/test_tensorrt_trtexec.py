@@ -31,7 +31,7 @@ says = json.loads((here / "says.json").read_text())
 print("&&&& RUNNING TensorRT.trtexec [TensorRT v" + says["version"] + "] # trtexec", *sys.argv[1:])
 if sys.argv[1:] == ["--help"]:
     sys.exit(0)
-(here / "arguments.json").write_text(json.dumps(sys.argv[1:]))
+(here / ("layers.json" if "--loadEngine=engine.plan" in sys.argv else "arguments.json")).write_text(json.dumps(sys.argv[1:]))
 if "log" in says:
     print(says["log"])
     sys.exit(says["code"])
@@ -39,7 +39,10 @@ options = dict(each.split("=", 1) for each in sys.argv[1:] if "=" in each)
 if "--saveEngine" in options and not says.get("idle"):
     Path(options["--saveEngine"]).write_bytes(b"engine")
     Path(options["--exportLayerInfo"]).write_text('{"Layers": []}')
-if "--loadEngine" in options and not says.get("idle"):
+if "--loadEngine" in options and "--exportLayerInfo" in options:
+    assert Path(options["--loadEngine"]).read_bytes() == b"engine"
+    Path(options["--exportLayerInfo"]).write_text('{"Layers": ["as run on %s"]}' % options["--shapes"])
+elif "--loadEngine" in options and not says.get("idle"):
     shapes = {name: list(map(int, shape.split("x")))
               for name, shape in (each.split(":") for each in options["--shapes"].split(","))}
     total = 0.0
@@ -189,7 +192,12 @@ def test_an_engine_and_what_is_in_it_are_put_into_the_folder(tmp_path: Path, gra
     (out := tmp_path / "out").mkdir()
     built = stand_in(tmp_path, "101600").build(graph.int8, graph.card, "int8", out, timing_cache=out / "t.cache")
     assert built.engine.read_bytes() == b"engine"
-    assert json.loads(built.layers.read_text()) == {"Layers": []}
+    # What it writes without running the engine says N/A of every tensor; it is run once at batch 1.
+    assert json.loads(built.layers.read_text()) == {"Layers": ["as run on image:1x3x32x32"]}
+    assert json.loads((tmp_path / "layers.json").read_text()) == [
+        "--loadEngine=engine.plan", "--shapes=image:1x3x32x32", "--warmUp=0", "--duration=0", "--iterations=1",
+        "--profilingVerbosity=detailed", "--exportLayerInfo=layers.json",
+    ]  # fmt: skip
     assert {each.name for each in out.iterdir()} == {"engine.plan", "layers.json"}
     assert f"--onnx={graph.int8}" in asked(tmp_path)
     assert f"--timingCacheFile={out / 't.cache'}" in asked(tmp_path)

@@ -117,6 +117,23 @@ def run_line(
     )
 
 
+def layers_line(engine: str, layers: str, inputs: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+    """The options that write what is in a saved engine, at batch 1.
+
+    An engine for several batch sizes tells what its tensors are stored as only where it is run: without a context whose
+    shapes are set, `N/A due to dynamic shapes` stands in their place (samples/trtexec/trtexec.cpp, printLayerInfo).
+    """
+    return (
+        f"--loadEngine={engine}",
+        f"--shapes={_shapes(inputs, 1)}",
+        f"--warmUp={ONCE.warm_up_ms}",
+        f"--duration={ONCE.duration_s}",
+        f"--iterations={ONCE.iterations}",
+        "--profilingVerbosity=detailed",
+        f"--exportLayerInfo={layers}",
+    )
+
+
 def _shapes(inputs: Mapping[str, tuple[int, ...]], batch: int) -> str:
     return ",".join(f"{name}:{_by((batch, *shape))}" for name, shape in inputs.items())
 
@@ -194,6 +211,13 @@ def _parsed(path: Path, kind: TypeAdapter[_T]) -> _T:
         raise _unlike(path, f"cannot be read: {error}") from error
 
 
+def _written(path: Path) -> Path:
+    """Raises: TargetError where trtexec did not write a file, or wrote nothing into it."""
+    if not path.is_file() or not path.stat().st_size:
+        raise _unlike(path, "was not written")
+    return path
+
+
 def _unlike(path: Path, what: str) -> TargetError:
     return TargetError(
         f"trtexec's {path.name} is not what was asked for: {what}. Run trtexec by hand to see what it says"
@@ -255,7 +279,7 @@ class Trtexec:
         largest_batch: int = LARGEST_BATCH,
         timing_cache: Path | None = None,
     ) -> Built:
-        """Build an engine into an existing folder, wholly or not at all.
+        """Build an engine into an existing folder, wholly or not at all, and run it once for what is in it.
 
         onnx: the file for this generation, which `lint.check` should have passed.
 
@@ -273,11 +297,10 @@ class Trtexec:
                 timing_cache=None if timing_cache is None else str(timing_cache.resolve()),
             )
             self.call(line, Path(place))
-            made = [Path(place) / name for name in (ENGINE, LAYERS)]
-            for path in made:
-                if not path.is_file() or not path.stat().st_size:
-                    raise _unlike(path, "was not written")
-            engine, layers = (path.replace(folder / path.name) for path in made)
+            engine = _written(Path(place) / ENGINE)
+            self.call(layers_line(ENGINE, LAYERS, input_shapes(card)), Path(place))
+            layers = _written(Path(place) / LAYERS)
+            engine, layers = (path.replace(folder / path.name) for path in (engine, layers))
         return Built(engine, layers)
 
     def load(self, engine: Path, card: ModelCard) -> "TrtexecEngine":
