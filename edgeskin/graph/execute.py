@@ -65,6 +65,14 @@ ZERO_PIXEL = 128
 _PIECE = 2**16
 """How many float64 are worked on at a time, so that they stay in the cache."""
 
+_ALONE = 2**18
+"""The most multiplications in a product of matrices that OpenBLAS does not hand to all its threads.
+
+It waits for each of them. Where other programs have the processor, a product of 0.2 ms then takes 8 or 16, and a
+network seven times as long (two cores, NumPy 2.3). Source: OpenBLAS, interface/gemm.c, SMP_THRESHOLD_MIN ·
+GEMM_MULTITHREAD_THRESHOLD: 65536 · 4.
+"""
+
 
 class Executor:
     """A network ready to run: the constants of its layers are converted once.
@@ -256,7 +264,7 @@ class _Layer:
                 return self._convolve(operator, given)
             case ConvTranspose() as operator:
                 return self._finished(_spread(operator, self._operand(given), self.weight), (-1, 1, 1))
-        return self._finished(self._operand(given) @ self.weight.T, (-1,))
+        return self._finished(_product(self._operand(given), self.weight.T), (-1,))
 
     def _operand(self, given: Array) -> Real:
         return _read(self.x, given, self.half) if self.step is None else given.astype(self.weight.dtype)
@@ -283,7 +291,7 @@ class _Layer:
                 columns = _columns(operator, x[:, some.start * inputs : some.stop * inputs], window, size)
                 columns = columns.reshape(some.stop - some.start, -1, pixels)
                 for few in _parts(pixels, _PIECE // (weight.shape[1] * len(columns))):
-                    sums = weight[some] @ columns[:, :, few]
+                    sums = _product(weight[some], columns[:, :, few])
                     result[row, some, :, few] = self._finished(sums, (groups, -1, 1), some)
         return result.reshape(len(given), outputs, *size)
 
@@ -329,6 +337,17 @@ def _by_output(operator: Operator, weight: Real) -> Real:
     return grouped.swapaxes(1, 2).reshape(operator.groups * per_group, -1)
 
 
+def _product(left: Real, right: Real) -> Real:
+    """The matrices […, M, K] times [K, P] or […, K, P], by parts of at most `_ALONE` multiplications."""
+    rows, inner, columns = *left.shape[-2:], right.shape[-1]
+    product = np.empty((*np.broadcast_shapes(left.shape[:-2], right.shape[:-2]), rows, columns), left.dtype)
+    high = min(rows, max(16, _ALONE // (64 * inner)))
+    for some in _parts(rows, high):
+        for few in _parts(columns, _ALONE // (high * inner)):
+            np.matmul(left[..., some, :], right[..., few], out=product[..., some, few])
+    return product
+
+
 def _columns(operator: Conv, padded: Real, window: Pair, size: Pair) -> Real:
     """All that each place of a kernel meets: [N, I, H, W] -> [N, I, kh·kw, H', W']."""
     if window == operator.strides == (1, 1):
@@ -352,7 +371,7 @@ def _spread(operator: ConvTranspose, x: Real, weight: Real) -> Real:
         )
     ]
     matrix = weight.reshape(operator.groups, inputs // operator.groups, -1).transpose(0, 2, 1)
-    products = matrix @ x.reshape(len(x), operator.groups, -1, here[0] * here[1])
+    products = _product(matrix, x.reshape(len(x), operator.groups, -1, here[0] * here[1]))
     products = products.reshape(len(x), operator.groups * per_group, -1, *here)
     sums = np.zeros((len(x), operator.groups * per_group, *spread), x.dtype)
     for place, start in enumerate(_offsets(window, operator.dilations)):

@@ -169,6 +169,7 @@ def test_the_size_of_a_piece_changes_nothing(network: Network, monkeypatch: pyte
     feeds = {"image": pixels(count=2)}
     whole = {half: execute.run(network, feeds, half=half) for half in (False, True)}
     monkeypatch.setattr(execute, "_PIECE", 7)
+    monkeypatch.setattr(execute, "_ALONE", 100)
     for half, expected in whole.items():
         for name, values in execute.run(network, feeds, half=half).items():
             np.testing.assert_array_equal(values, expected[name])
