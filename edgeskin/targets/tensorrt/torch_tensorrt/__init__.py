@@ -1,0 +1,139 @@
+"""TensorRT for those who serve from torch: the network as a program of torch, compiled by torch_tensorrt.
+
+network: ours → a module of torch. program, reading: `model.pt2`, and back. compiling: through torch_tensorrt. session:
+run it, on a GPU. The artifact is the program before it is compiled: it is for every GPU and read back on any machine.
+What torch_tensorrt makes of it is for one GPU and one version of TensorRT, and is made when the artifact is opened.
+
+Nothing of this has run on a GPU so far. What torch_tensorrt 2.13.0 makes of a program was seen with TensorRT-RTX 1.7.1
+in TensorRT's place. Of the released network, in every precision: one TensorRT network and nothing left in torch, in
+int8 with every scale and all weights as INT8, and TensorRT-RTX built an engine of it. Of the operators of the tests,
+int8 and float: each was taken, and read back layer by layer it computed the same, but for padding, slices and resizing,
+whose layers compute sizes that nothing here reads back.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import fx
+
+from edgeskin import optional
+from edgeskin.errors import TargetError
+from edgeskin.graph import conformity
+from edgeskin.graph.folder import Graph
+from edgeskin.graph.ir import Network
+from edgeskin.graph.rewrite import halve
+from edgeskin.targets.base import Artifact, Compute, Precision, Reader, demand_precision, demand_processor, facts
+from edgeskin.targets.executed import ExecutedSession
+from edgeskin.targets.tensorrt.torch_tensorrt import compiling, program
+from edgeskin.targets.tensorrt.torch_tensorrt.network import NetworkModule
+from edgeskin.targets.tensorrt.torch_tensorrt.session import GPU, TorchSession
+
+
+@dataclass(frozen=True)
+class TorchTensorrtTarget:
+    """Builds `model.pt2` wherever torch is, and runs it through torch_tensorrt on an NVIDIA GPU."""
+
+    name: str = "torch-tensorrt"
+    precisions: frozenset[Precision] = frozenset({"int8", "fp16", "fp32"})
+    runs_on: str = "a machine with an NVIDIA GPU and torch-tensorrt"
+    reader: Reader = "graph"
+
+    def missing(self) -> str | None:
+        """One sentence why it cannot build here, or None. A GPU is not needed."""
+        return optional.missing("onnx", "torch")
+
+    def here(self) -> str | None:
+        """Whether the network is compiled and measured here, or what is missing for that."""
+        lacking = why_not()
+        if lacking is None:
+            return f"torch-tensorrt and {torch.cuda.get_device_name()}: the network is compiled, run and measured here"
+        return f"the program is written and read back; what a device alone can tell stays open ({lacking})"
+
+    def computes(self, precision: Precision) -> Compute:
+        """float16 at fp16, otherwise float32: what is not integers stays float32 beside int8."""
+        return "float16" if precision == "fp16" else "float32"
+
+    def build(self, graph: Graph, precision: Precision, folder: Path) -> Artifact:
+        """Write `model.pt2` into `folder`.
+
+        Raises: TargetError for another precision, or a node that has no form in torch; ContractError where the graph
+        breaks the QAT contract.
+        """
+        network = self.holds(graph, precision)
+        artifact = Artifact(folder / program.FILE, self.name, precision, graph.sha256)
+        program.write(artifact.path, network, artifact, facts(graph, precision))
+        return artifact
+
+    def holds(self, graph: Graph, precision: Precision) -> Network:
+        """The network of that precision, held against the contract; in fp16 its floats are rounded so.
+
+        Raises: TargetError, ContractError as `build`.
+        """
+        demand_precision(self, precision)
+        if precision == "int8":
+            return conformity.integer_network(graph)
+        network = conformity.float_network(graph)
+        return halve(network) if precision == "fp16" else network
+
+    def processors(self) -> tuple[str, ...]:
+        """The GPU, where torch_tensorrt can use one."""
+        return () if why_not() else ("gpu",)
+
+    def open(self, artifact: Artifact, *, threads: int = 1, processor: str | None = None) -> TorchSession:  # noqa: ARG002
+        """Compile the program for this GPU, and run it there.
+
+        Raises: TargetError where there is none, or it cannot be compiled; GraphError as `read`.
+        """
+        demand_processor(self, processor)
+        lacking = why_not()
+        if lacking is not None:
+            raise TargetError(f"{artifact.path}: nothing here runs it: {lacking}")
+        found, network = program.read(artifact)
+        module = compiling.compiled(found, network, GPU)
+        library = optional.require(compiling.MODULE)
+        provider = f"torch_tensorrt {library.__version__} on {torch.cuda.get_device_name()}"
+        return TorchSession(artifact.path, module, network, provider, device=GPU)
+
+    def execute(self, artifact: Artifact) -> ExecutedSession:
+        """What the saved program computes, in the executor."""
+        return ExecutedSession(artifact.path, self.read(artifact), half=self.computes(artifact.precision) == "float16")
+
+    def read(self, artifact: Artifact) -> Network:
+        """The network in the saved program. Raises: GraphError for one that is damaged, not ours, or another's."""
+        return program.read(artifact)[1]
+
+
+def why_not() -> str | None:
+    """One sentence why torch_tensorrt runs nothing here, or None."""
+    if not optional.available(compiling.MODULE):
+        return f"{compiling.MODULE} is not installed. Install it with: pip install 'edgeskin[torch-tensorrt]'"
+    return None if torch.cuda.is_available() else _NO_GPU
+
+
+_NO_GPU = (
+    f"torch {torch.__version__} finds no NVIDIA GPU. Run it on a machine with one, or look at what nvidia-smi says"
+)
+
+
+def compiled(artifact: Artifact) -> fx.GraphModule:
+    """An artifact as a module to serve: image uint8 [N, 3, S, S], N up to 8, and metadata float32 [N, M] where the
+    network takes it, on the GPU -> a tuple of probabilities there, in the order of the model card's heads.
+
+    Raises: TargetError, GraphError as `TorchTensorrtTarget.open`.
+    """
+    found, network = program.read(artifact)
+    return compiling.compiled(found, network, GPU)
+
+
+def in_torch(graph: Graph, precision: Precision, device: str) -> TorchSession:
+    """A float network as torch alone runs it, for the time that it takes.
+
+    precision: fp32 or fp16. device: as torch calls it. Raises: TargetError where torch has no such device.
+    """
+    if device == GPU and not torch.cuda.is_available():
+        raise TargetError(_NO_GPU)
+    target = TorchTensorrtTarget()
+    network = target.holds(graph, precision)
+    module = NetworkModule(network, half=target.computes(precision) == "float16").eval().to(device)
+    return TorchSession(graph.fp32, module, network, f"torch {torch.__version__}", device=device)
