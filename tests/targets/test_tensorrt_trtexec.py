@@ -31,7 +31,8 @@ says = json.loads((here / "says.json").read_text())
 print("&&&& RUNNING TensorRT.trtexec [TensorRT v" + says["version"] + "] # trtexec", *sys.argv[1:])
 if sys.argv[1:] == ["--help"]:
     sys.exit(0)
-(here / ("layers.json" if "--loadEngine=engine.plan" in sys.argv else "arguments.json")).write_text(json.dumps(sys.argv[1:]))
+kept = "layers.json" if "--loadEngine=engine.plan" in sys.argv else "arguments.json"
+(here / kept).write_text(json.dumps(sys.argv[1:]))
 if "log" in says:
     print(says["log"])
     sys.exit(says["code"])
