@@ -1,7 +1,9 @@
 """The same journey to TensorRT on its three kinds of machine: with a GPU, with NVIDIA's parser alone, with neither."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_graphs import GATE, contents
@@ -17,8 +19,8 @@ from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.read import read
 from edgeskin.graph.write import write_onnx
-from edgeskin.targets.tensorrt import ahead, deploy, parser
-from edgeskin.targets.tensorrt.runtime import find
+from edgeskin.targets.tensorrt import ahead, deploy, engine, parser
+from edgeskin.targets.tensorrt.runtime import Gpu, find
 
 ON_A_BOARD = {"device_numerics", "latency_p90_ms", "peak_memory_mib", "integer_convolutions", "float_operators"}
 """The promises of the gate below that only a device can keep."""
@@ -174,6 +176,29 @@ def test_gpus_that_no_engine_can_be_built_for_are_named(small_graph: Graph, prof
     with pytest.raises(TargetError, match="cannot build for volta: turing, ampere-server"):
         journey.export(small_graph, profile.altered(gpus=("volta",)), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+@with_parser
+def test_an_engine_ahead_of_time_is_taken_by_the_gpus_it_is_for(
+    small_graph: Graph, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """By no other, and not by another TensorRT; the engine is a stand-in's, which is the ONNX file itself."""
+
+    def build(definition: Path, gpus: tuple[engine.Generation, ...]) -> engine.Engine:
+        return engine.Engine(definition.read_bytes(), gpus, 8, "1.7.1", 0.5)
+
+    monkeypatch.setattr(ahead, "parser", SimpleNamespace(define=lambda path: path))
+    monkeypatch.setattr(engine, "build", build)
+    waiting = journey.export(small_graph, profile.altered(gpus=("ada",)), tmp_path / "bundle").folder
+    ada = StandIn(version=(1, 7, 1), gpu=Gpu("NVIDIA GeForce RTX 4070", (8, 9), "580.65", 12282.0))
+    on_a_board(monkeypatch, cache, ada)
+    assert attest(waiting, name="ada").measurements.verified == "device"
+    assert ada.built == []
+    assert journey.judge(waiting).verdict.exit_code == 0
+    for other in (replace(ada, gpu=replace(ada.gpu, capability=(8, 6))), replace(ada, version=(1, 8, 0))):
+        on_a_board(monkeypatch, cache, replace(other, built=[]))
+        attest(waiting, name="other")
+        assert find.find().built == ["int8.onnx"]  # type: ignore[union-attr]
 
 
 # --- with a GPU; the engine is a stand-in for TensorRT's ---

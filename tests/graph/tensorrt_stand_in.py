@@ -52,7 +52,7 @@ class StandIn:
 
     @property
     def name(self) -> str:
-        return f"TensorRT {'.'.join(map(str, self.version))}"
+        return f"TensorRT{'-RTX' if self.version[0] == 1 else ''} {'.'.join(map(str, self.version))}"
 
     @property
     def generation(self) -> Generation:
@@ -72,6 +72,9 @@ class StandIn:
         (folder / "engine.plan").write_bytes(onnx.read_bytes())
         (folder / "layers.json").write_text(layers_of(read(onnx), self.floating))
         return Built(folder / "engine.plan", folder / "layers.json")
+
+    def describe(self, engine: Path, card: ModelCard) -> str:
+        return layers_of(read(engine), self.floating)
 
     def load(self, engine: Path, card: ModelCard) -> "Loaded":
         return Loaded(onnxruntime.InferenceSession(str(engine), providers=["CPUExecutionProvider"]), self.off)

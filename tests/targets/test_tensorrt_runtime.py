@@ -154,6 +154,13 @@ def test_an_engine_and_its_layers_at_a_batch_of_one_are_put_into_the_folder(
     assert {path.name for path in tmp_path.iterdir()} == {"engine.plan", "layers.json"}
     assert built.engine.read_bytes().startswith(MAGIC)
     assert json.loads(built.layers.read_text()) == {"Layers": [{"Name": "stem.conv"}], "batch": 1, "format": "JSON"}
+    # One that was built elsewhere is described in the same way.
+    assert bindings().describe(built.engine, graph.card) == built.layers.read_text()
+    built.engine.write_bytes(b"no engine")
+    with pytest.raises(TargetError, match=r"engine\.plan: "):
+        bindings().describe(built.engine, graph.card)
+    with pytest.raises(TargetError, match=r"absent\.plan: cannot be read"):
+        bindings().describe(tmp_path / "absent.plan", graph.card)
 
 
 def test_a_build_that_fails_leaves_what_was_there(onnx_file: Files, graph: Graph, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.frozen import Frozen
 from edgeskin.errors import TargetError
 from edgeskin.targets.tensorrt import engine, parser
+from edgeskin.targets.tensorrt.runtime import Runtime
 
 
 class Note(Frozen):
@@ -63,6 +64,19 @@ def write(onnx: Path, gpus: Sequence[str]) -> Note:
     )
     files.write_json(note_of(onnx), note.model_dump(mode="json"))
     return note
+
+
+def for_machine(onnx: Path, runtime: Runtime) -> Path | None:
+    """The engine beside an ONNX file where it was built for this machine's GPU and TensorRT, or None.
+
+    Raises: TargetError as `read`.
+    """
+    note = read(onnx)
+    if note is None or runtime.name != f"TensorRT-RTX {note.tensorrt}":
+        return None
+    capability = runtime.gpu.capability
+    fits = capability is not None and capability in map(engine.capability_of, note.gpus)
+    return engine_of(onnx) if fits else None
 
 
 def read(onnx: Path) -> Note | None:

@@ -26,6 +26,7 @@ from edgeskin.contract.bundle import Sha256
 from edgeskin.contract.frozen import Frozen
 from edgeskin.errors import TargetError
 from edgeskin.targets.base import Precision
+from edgeskin.targets.tensorrt import ahead
 from edgeskin.targets.tensorrt.deploy import Deploy
 from edgeskin.targets.tensorrt.runtime import ENGINE, LAYERS, Built, Gpu, Runtime
 
@@ -128,6 +129,8 @@ def folder() -> Path:
 def engine_for(runtime: Runtime, made: Deploy, precision: Precision, *, say: Say = silent) -> Built:
     """The engine of a deploy folder for this very machine: found intact, or built now, wholly or not at all.
 
+    One that was built ahead of time and travels in the deploy folder is taken where it is for this machine.
+
     say: is told why one must be built. A second process that wants the same engine waits for the first.
 
     Raises: TargetError where the folder of engines cannot be written to, or as `Runtime.build`; GraphError where the
@@ -140,28 +143,34 @@ def engine_for(runtime: Runtime, made: Deploy, precision: Precision, *, say: Say
     with _alone(root, key, say):
         reason = _unusable(place, key)
         if reason is not None:
-            say(f"{onnx.name}: {reason}. {runtime.name} builds one for {runtime.gpu.name}")
-            _build(runtime, made, onnx, key, place)
+            ready = ahead.for_machine(onnx, runtime)
+            does = f"{runtime.name} builds one" if ready is None else f"{ready.name} is taken"
+            say(f"{onnx.name}: {reason}. {does} for {runtime.gpu.name}")
+            _build(runtime, made, onnx, key, place, ready)
     return Built(place / ENGINE, place / LAYERS)
 
 
-def _build(runtime: Runtime, made: Deploy, onnx: Path, key: Key, place: Path) -> None:
-    """Fill the folder of a key, and renew the timing cache of its machine."""
+def _build(runtime: Runtime, made: Deploy, onnx: Path, key: Key, place: Path, ready: Path | None) -> None:
+    """Fill the folder of a key, and renew the timing cache of its machine. ready: an engine that need not be built."""
     timing = place.parent / f"{key.machine}.timing"
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".timing-") as aside, files.new_folder(place) as building:
         renewed = Path(aside) / timing.name  # so that a build that is stopped leaves no half of one
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(timing, renewed)
-        built = runtime.build(
-            onnx,
-            made.graph.card,
-            key.precision,
-            building,
-            largest_batch=key.largest_batch,
-            timing_cache=renewed,
-        )
-        built.engine.replace(building / ENGINE)
-        built.layers.replace(building / LAYERS)
+        if ready is not None:
+            shutil.copyfile(ready, building / ENGINE)
+            files.write_text(building / LAYERS, runtime.describe(ready, made.graph.card))
+        else:
+            built = runtime.build(
+                onnx,
+                made.graph.card,
+                key.precision,
+                building,
+                largest_batch=key.largest_batch,
+                timing_cache=renewed,
+            )
+            built.engine.replace(building / ENGINE)
+            built.layers.replace(building / LAYERS)
         files.write_json(building / KEY, _note(building, key).model_dump(mode="json"))
         if renewed.is_file():
             renewed.replace(timing)

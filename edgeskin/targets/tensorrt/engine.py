@@ -33,6 +33,13 @@ _CAPABILITIES: dict[Generation, str] = {
 }
 """TensorRT's word for each. Source: the documentation of `ComputeCapability` in tensorrt-rtx 1.7.1."""
 
+
+def capability_of(generation: str) -> tuple[int, int] | None:
+    """The compute capability of a generation, None for a word that is none."""
+    word = _CAPABILITIES.get(generation, "")  # type: ignore[call-overload]
+    return (int(word[2:-1]), int(word[-1])) if word else None
+
+
 DESKTOP: tuple[Generation, ...] = ("ampere", "ada", "blackwell")
 """What most desktops have that the released network can be built for."""
 

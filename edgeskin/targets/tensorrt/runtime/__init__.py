@@ -90,6 +90,13 @@ class Runtime(Protocol):
         """
         ...
 
+    def describe(self, engine: Path, card: ModelCard) -> str:
+        """What TensorRT says is in an engine of this very machine at batch 1: JSON of its layers.
+
+        Raises: TargetError as `load`.
+        """
+        ...
+
     def load(self, engine: Path, card: ModelCard) -> Loaded:
         """Load an engine of this very machine. Raises: TargetError for one that is damaged or not for it."""
         ...

@@ -83,6 +83,15 @@ class Bindings:
             files.write_text(Path(place) / LAYERS, layers)
             return Built(*((Path(place) / name).replace(folder / name) for name in (ENGINE, LAYERS)))
 
+    def describe(self, engine: Path, card: ModelCard) -> str:
+        """What TensorRT says is in an engine, as JSON. Raises: TargetError as `LoadedEngine`."""
+        try:
+            return self._layers(engine.read_bytes(), card)
+        except OSError as error:
+            raise TargetError(f"{engine}: cannot be read: {error.strerror or error}") from error
+        except TargetError as error:
+            raise TargetError(f"{engine}: {error}") from error
+
     def load(self, engine: Path, card: ModelCard) -> LoadedEngine:
         """Raises: TargetError as `LoadedEngine`."""
         return LoadedEngine(self.module, self.cuda, engine, card)

@@ -297,11 +297,16 @@ class Trtexec:
                 timing_cache=None if timing_cache is None else str(timing_cache.resolve()),
             )
             self.call(line, Path(place))
-            engine = _written(Path(place) / ENGINE)
-            self.call(layers_line(ENGINE, LAYERS, input_shapes(card)), Path(place))
-            layers = _written(Path(place) / LAYERS)
+            engine, layers = _written(Path(place) / ENGINE), Path(place) / LAYERS
+            files.write_text(layers, self.describe(engine, card))
             engine, layers = (path.replace(folder / path.name) for path in (engine, layers))
         return Built(engine, layers)
+
+    def describe(self, engine: Path, card: ModelCard) -> str:
+        """What TensorRT says is in an engine, as JSON. Raises: TargetError where trtexec cannot run it."""
+        with tempfile.TemporaryDirectory(prefix="edgeskin-trtexec-") as place:
+            self.call(layers_line(str(engine.resolve()), LAYERS, input_shapes(card)), Path(place))
+            return _written(Path(place) / LAYERS).read_text(encoding="utf-8")
 
     def load(self, engine: Path, card: ModelCard) -> "TrtexecEngine":
         """An engine that is loaded anew for each batch. Raises: TargetError where there is no such file."""
