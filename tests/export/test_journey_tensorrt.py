@@ -76,12 +76,13 @@ def test_where_only_the_parser_is_a_bundle_is_parser_verified_and_waits_for_a_bo
     assert bundles.verify(done.folder) == ()
 
 
+@pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
 def test_without_the_parser_it_is_graph_verified_and_says_what_to_install(
-    small_graph: Graph, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: str, small_graph: Graph, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parser, "missing", lambda: "tensorrt_rtx is not installed. Install it with: pip install X")
     heard: list[str] = []
-    done = journey.export(small_graph, profile, tmp_path / "bundle", say=heard.append)
+    done = journey.export(small_graph, profile.altered(precision=precision), tmp_path / "bundle", say=heard.append)
     measured = done.report.measurements
     assert (measured.verified, measured.reads_back, done.verdict.exit_code) == ("graph", True, 4)
     (kind,) = [line for line in heard if "neither" in line]

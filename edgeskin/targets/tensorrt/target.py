@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeskin import optional
 from edgeskin.errors import GraphError, TargetError
-from edgeskin.graph import conformity
+from edgeskin.graph import conformity, half
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.read import read
@@ -119,7 +119,7 @@ class TensorrtTarget:
         where the parser refuses one.
         """
         if parser.missing():
-            return settle(read(artifact.path))
+            return settle((half.read if artifact.precision == "fp16" else read)(artifact.path))
         network = settle(parser.read(artifact.path))
         paths = deploy.files_of(artifact.path.parent, artifact.precision)
         others = [path.name for path in paths if path != artifact.path and settle(parser.read(path)) != network]
