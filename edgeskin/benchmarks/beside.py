@@ -69,7 +69,6 @@ def _has_driver() -> bool:
 
 def _torch(graph: Graph, precision: Precision, inputs: Inputs, device: Device) -> Callable[[], None]:
     """One pass in torch. Raises: TargetError where it has no such device, MissingDependencyError."""
-    optional.demand("torch")
     from edgeskin.targets.tensorrt.torch_tensorrt import in_torch
 
     session = in_torch(graph, precision, device)

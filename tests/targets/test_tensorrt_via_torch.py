@@ -8,6 +8,7 @@ import importlib
 import io
 import json
 import logging
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from operator_suite import KINDS, Drawn, alone, demand_same, small_graphs
 
 from edgeskin import optional
-from edgeskin.errors import GraphError, TargetError
+from edgeskin.errors import GraphError, MissingDependencyError, TargetError
 from edgeskin.graph import execute
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import AveragePool, MaxPool, Network, Node, Pixels, Tensor
@@ -339,29 +340,38 @@ def test_stored_integers_are_not_folded_into_floats(graph: Graph, stand_in: Stan
     assert "edgeskin.dequantize.default" not in {str(node.target) for node in folder.node_replacements}
 
 
+def layer(kind: str, name: str, weights: str) -> dict[str, object]:
+    """A layer as an engine tells it, named as torch_tensorrt 2.13.0 names those of TensorRT."""
+    named = {"Name": f"[{kind.upper()}]-[aten_ops.default]-[{name}]", "LayerType": kind, "Weights": {"Type": weights}}
+    return {**named, "Inputs": [], "Outputs": []}
+
+
 def test_engines_and_what_stays_in_torch_are_told(graph: Graph, stand_in: StandIn, tmp_path: Path) -> None:
     target = TorchTensorrtTarget()
     artifact = target.build(graph, "int8", tmp_path)
-    convolutions = sum(node.kind == "Conv" for node in target.read(artifact).nodes)
-    names = [f"/convolution_{number}" if number else "/convolution" for number in range(convolutions)]
+    weighted = [node for node in target.read(artifact).nodes if node.kind in ("Conv", "Linear")]
+    convolutions = [node for node in weighted if node.kind == "Conv"]
+    linears = [node for node in weighted if node.kind == "Linear"]
     stand_in.layers = [
-        {
-            "Name": f"[CONVOLUTION]-[aten_ops.convolution.default]-[{name}]",
-            "LayerType": "CaskConvolution",
-            "Inputs": [],
-            "Outputs": [],
-            "Weights": {"Type": "Int8"},
-        }
-        for name in names
+        *(
+            layer("CaskConvolution", f"/convolution_{place}" if place else "/convolution", "Int8")
+            for place in range(len(convolutions))
+        ),
+        layer("CaskGemmMatrixMultiply", "/linear_matrix_multiply", "Int8"),
+        *(
+            layer("CaskGemmMatrixMultiply", f"/linear_{place}_matrix_multiply", "Int8")
+            for place in range(1, len(linears))
+        ),
     ]
     found = target.open(artifact).placement()
     assert found.provider == f"torch_tensorrt {VERSION} on a GPU: 1 TensorRT engine"
     assert (found.partitions, found.undelegated) == (1, ())
-    assert (found.convolutions, found.integer_convolutions) == (convolutions, convolutions)
-    stand_in.layers[0]["Weights"] = {"Type": "Float"}
+    assert (found.convolutions, found.integer_convolutions) == (len(convolutions), len(convolutions))
+    stand_in.layers[1]["Weights"] = stand_in.layers[-1]["Weights"] = {"Type": "Float"}
     stand_in.left = True
     found = target.open(artifact).placement()
-    assert found.integer_convolutions == convolutions - 1
+    assert found.integer_convolutions == len(convolutions) - 1
+    assert found.float_operators == (convolutions[1].name, linears[-1].name)
     assert found.undelegated == ("detach_default (aten.detach.default)",)
 
 
@@ -419,7 +429,28 @@ def test_tensorrt_takes_what_the_converters_say(stand_in: StandIn) -> None:
     assert context.kept[-1].tolist() == [1, 2, 3, 4]
 
 
-# --- where there is no GPU ---
+# --- where there is no GPU, or no torch ---
+
+
+def test_torch_is_imported_at_use_alone() -> None:
+    program = """
+import sys
+from edgeskin.targets.tensorrt.torch_tensorrt import TorchTensorrtTarget
+target = TorchTensorrtTarget()
+target.missing(), target.computes("fp16"), target.precisions
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_without_torch_it_says_what_to_install(graph: Graph, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(optional, "available", lambda module: module not in ("torch", "torch_tensorrt"))
+    target = TorchTensorrtTarget()
+    assert str(target.missing()).startswith("torch is not installed. Install it with: pip install")
+    with pytest.raises(MissingDependencyError, match="torch is not installed"):
+        target.build(graph, "fp32", tmp_path)
+    assert target.processors() == ()
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_without_a_gpu_a_bundle_is_built_and_nothing_runs_it(graph: Graph, tmp_path: Path) -> None:

@@ -13,9 +13,7 @@ whose layers compute sizes that nothing here reads back.
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import fx
+from typing import TYPE_CHECKING
 
 from edgeskin import optional
 from edgeskin.errors import TargetError
@@ -25,9 +23,16 @@ from edgeskin.graph.ir import Network
 from edgeskin.graph.rewrite import halve
 from edgeskin.targets.base import Artifact, Compute, Precision, Reader, demand_precision, demand_processor, facts
 from edgeskin.targets.executed import ExecutedSession
-from edgeskin.targets.tensorrt.torch_tensorrt import compiling, program
-from edgeskin.targets.tensorrt.torch_tensorrt.network import NetworkModule
-from edgeskin.targets.tensorrt.torch_tensorrt.session import GPU, TorchSession
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgeskin.targets.tensorrt.torch_tensorrt.session import TorchSession
+
+FILE = "model.pt2"
+MODULE = "torch_tensorrt"
+GPU = "cuda"
+"""As torch calls it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class TorchTensorrtTarget:
         """Whether the network is compiled and measured here, or what is missing for that."""
         lacking = why_not()
         if lacking is None:
-            return f"torch-tensorrt and {torch.cuda.get_device_name()}: the network is compiled, run and measured here"
+            return f"torch-tensorrt and {_gpu_name()}: the network is compiled, run and measured here"
         return f"the program is written and read back; what a device alone can tell stays open ({lacking})"
 
     def computes(self, precision: Precision) -> Compute:
@@ -58,10 +63,13 @@ class TorchTensorrtTarget:
         """Write `model.pt2` into `folder`.
 
         Raises: TargetError for another precision, or a node that has no form in torch; ContractError where the graph
-        breaks the QAT contract.
+        breaks the QAT contract; MissingDependencyError.
         """
+        optional.demand("torch")
+        from edgeskin.targets.tensorrt.torch_tensorrt import program
+
         network = self.holds(graph, precision)
-        artifact = Artifact(folder / program.FILE, self.name, precision, graph.sha256)
+        artifact = Artifact(folder / FILE, self.name, precision, graph.sha256)
         program.write(artifact.path, network, artifact, facts(graph, precision))
         return artifact
 
@@ -80,7 +88,7 @@ class TorchTensorrtTarget:
         """The GPU, where torch_tensorrt can use one."""
         return () if why_not() else ("gpu",)
 
-    def open(self, artifact: Artifact, *, threads: int = 1, processor: str | None = None) -> TorchSession:  # noqa: ARG002
+    def open(self, artifact: Artifact, *, threads: int = 1, processor: str | None = None) -> "TorchSession":  # noqa: ARG002
         """Compile the program for this GPU, and run it there.
 
         Raises: TargetError where there is none, or it cannot be compiled; GraphError as `read`.
@@ -89,51 +97,72 @@ class TorchTensorrtTarget:
         lacking = why_not()
         if lacking is not None:
             raise TargetError(f"{artifact.path}: nothing here runs it: {lacking}")
+        from edgeskin.targets.tensorrt.torch_tensorrt import compiling, program
+        from edgeskin.targets.tensorrt.torch_tensorrt.session import TorchSession
+
         found, network = program.read(artifact)
         module = compiling.compiled(found, network, GPU)
-        library = optional.require(compiling.MODULE)
-        provider = f"torch_tensorrt {library.__version__} on {torch.cuda.get_device_name()}"
-        return TorchSession(artifact.path, module, network, provider, device=GPU)
+        provider = f"torch_tensorrt {optional.require(MODULE).__version__} on {_gpu_name()}"
+        return TorchSession(artifact.path, module, network, provider, GPU, largest_batch=compiling.LARGEST_BATCH)
 
     def execute(self, artifact: Artifact) -> ExecutedSession:
         """What the saved program computes, in the executor."""
         return ExecutedSession(artifact.path, self.read(artifact), half=self.computes(artifact.precision) == "float16")
 
     def read(self, artifact: Artifact) -> Network:
-        """The network in the saved program. Raises: GraphError for one that is damaged, not ours, or another's."""
+        """The network in the saved program.
+
+        Raises: GraphError for one that is damaged, not ours, or another's; MissingDependencyError.
+        """
+        optional.demand("torch")
+        from edgeskin.targets.tensorrt.torch_tensorrt import program
+
         return program.read(artifact)[1]
 
 
 def why_not() -> str | None:
-    """One sentence why torch_tensorrt runs nothing here, or None."""
-    if not optional.available(compiling.MODULE):
-        return f"{compiling.MODULE} is not installed. Install it with: pip install 'edgeskin[torch-tensorrt]'"
-    return None if torch.cuda.is_available() else _NO_GPU
+    """One sentence why torch_tensorrt runs nothing here, or None. Imports torch only where that is installed."""
+    if not optional.available(MODULE):
+        return f"{MODULE} is not installed. Install it with: pip install 'edgeskin[torch-tensorrt]'"
+    return _no_gpu()
 
 
-_NO_GPU = (
-    f"torch {torch.__version__} finds no NVIDIA GPU. Run it on a machine with one, or look at what nvidia-smi says"
-)
+def _no_gpu() -> str | None:
+    torch = optional.require("torch")
+    if torch.cuda.is_available():
+        return None
+    return (
+        f"torch {torch.__version__} finds no NVIDIA GPU. Run it on a machine with one, or look at what nvidia-smi says"
+    )
 
 
-def compiled(artifact: Artifact) -> fx.GraphModule:
+def _gpu_name() -> str:
+    return str(optional.require("torch").cuda.get_device_name())
+
+
+def compiled(artifact: Artifact) -> "nn.Module":
     """An artifact as a module to serve: image uint8 [N, 3, S, S], N up to 8, and metadata float32 [N, M] where the
     network takes it, on the GPU -> a tuple of probabilities there, in the order of the model card's heads.
 
     Raises: TargetError, GraphError as `TorchTensorrtTarget.open`.
     """
-    found, network = program.read(artifact)
-    return compiling.compiled(found, network, GPU)
+    return TorchTensorrtTarget().open(artifact).module
 
 
-def in_torch(graph: Graph, precision: Precision, device: str) -> TorchSession:
+def in_torch(graph: Graph, precision: Precision, device: str) -> "TorchSession":
     """A float network as torch alone runs it, for the time that it takes.
 
-    precision: fp32 or fp16. device: as torch calls it. Raises: TargetError where torch has no such device.
+    precision: fp32 or fp16. device: as torch calls it. Raises: TargetError where torch has no such device,
+    MissingDependencyError.
     """
-    if device == GPU and not torch.cuda.is_available():
-        raise TargetError(_NO_GPU)
+    torch = optional.require("torch")
+    lacking = _no_gpu() if device == GPU else None
+    if lacking is not None:
+        raise TargetError(lacking)
+    from edgeskin.targets.tensorrt.torch_tensorrt.network import NetworkModule
+    from edgeskin.targets.tensorrt.torch_tensorrt.session import TorchSession
+
     target = TorchTensorrtTarget()
     network = target.holds(graph, precision)
     module = NetworkModule(network, half=target.computes(precision) == "float16").eval().to(device)
-    return TorchSession(graph.fp32, module, network, f"torch {torch.__version__}", device=device)
+    return TorchSession(graph.fp32, module, network, f"torch {torch.__version__}", device)

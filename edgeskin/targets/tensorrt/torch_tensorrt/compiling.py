@@ -6,9 +6,10 @@ of torch's own pairs stand here; they are added by torch_tensorrt's documented d
 """
 
 import logging
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from typing import Any
 
@@ -21,10 +22,10 @@ from edgeskin import optional
 from edgeskin.errors import TargetError
 from edgeskin.graph.ir import Network
 from edgeskin.targets.base import IMAGE
+from edgeskin.targets.tensorrt.torch_tensorrt import MODULE
 from edgeskin.targets.tensorrt.torch_tensorrt.network import QDQ
 
 LARGEST_BATCH = 8
-MODULE = "torch_tensorrt"
 OPTIONS: dict[str, bool | int] = {"min_block_size": 1, "disable_tf32": True, "require_full_compilation": False}
 """min_block_size: as few operators as one go to TensorRT. disable_tf32: float32 keeps its 24 bits. What TensorRT does
 not take stays in torch, and `placement` lists it."""
@@ -35,6 +36,11 @@ def compiled(program: ExportedProgram, network: Network, device: str) -> fx.Grap
 
     device: as torch calls it. Raises: TargetError with torch_tensorrt's own words.
     """
+    with redirect_stdout(sys.stderr):  # torch_tensorrt prints, and standard output is for results
+        return _compiled(program, network, device)
+
+
+def _compiled(program: ExportedProgram, network: Network, device: str) -> fx.GraphModule:
     library = optional.require(MODULE)
     define_operator()
     _add_converters()

@@ -21,7 +21,6 @@ from edgeskin.targets.base import Artifact, Precision
 from edgeskin.targets.tensorrt.torch_tensorrt import reading
 from edgeskin.targets.tensorrt.torch_tensorrt.network import NetworkModule, zeros
 
-FILE = "model.pt2"
 NOTE = "edgeskin.note"
 FORMAT = 1
 _TRACES = ("stack_trace", "nn_module_stack", "torch_fn", "custom", "eager_input_vals", "source_fn_stack")

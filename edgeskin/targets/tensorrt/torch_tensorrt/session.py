@@ -1,10 +1,10 @@
 """A compiled program on a GPU: torch runs it, TensorRT inside."""
 
-import itertools
 import logging
+import operator
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,7 @@ from edgeskin.errors import TargetError
 from edgeskin.graph.ir import Conv, ConvTranspose, Linear, Network
 from edgeskin.targets.base import Effort, Float32, Inputs, Placement, Times, UInt8
 from edgeskin.targets.tensorrt import placement
-from edgeskin.targets.tensorrt.torch_tensorrt.compiling import LARGEST_BATCH
 
-GPU = "cuda"
 _LOG = logging.getLogger(__name__)
 
 
@@ -36,9 +34,9 @@ class TorchSession:
         module: nn.Module,
         network: Network,
         provider: str,
-        *,
         device: str,
-        largest_batch: int = LARGEST_BATCH,
+        *,
+        largest_batch: int = 8,
     ) -> None:
         self.path = path
         self.module = module
@@ -118,7 +116,7 @@ class TorchSession:
         """Milliseconds of the network alone, and from inputs in memory to outputs in memory."""
         begin = time.perf_counter()
         moved = self._moved(given)
-        if self._device.type != GPU:
+        if self._device.type != "cuda":
             before = time.perf_counter()
             self._answer(moved)
             end = time.perf_counter()
@@ -134,48 +132,49 @@ class TorchSession:
         return before_it.elapsed_time(behind_it), whole
 
     def placement(self) -> Placement:
-        """How many engines TensorRT made, what stayed in torch, and what the engines multiply."""
-        engines = [child for child in self.module.children() if hasattr(child, "get_layer_info")]
-        rest = tuple(_calls(self.module))
+        """How many engines TensorRT made, what stayed in torch, and what the engine of all multiplies."""
+        engines: list[Any] = [child for child in self.module.children() if hasattr(child, "get_layer_info")]
         where = f"{self._provider}: {len(engines)} TensorRT engine{'' if len(engines) == 1 else 's'}"
-        found = Placement(
-            where, sum(isinstance(n.operator, Conv | ConvTranspose) for n in self._network.nodes), None, None
-        )
+        told = self._told(engines[0], where) if len(engines) == 1 else None
+        if told is None:
+            convolutions = sum(isinstance(node.operator, Conv | ConvTranspose) for node in self._network.nodes)
+            told = Placement(where, convolutions, None, None)
+        return replace(told, partitions=len(engines), undelegated=tuple(_calls(self.module)))
+
+    def _told(self, engine: Any, where: str) -> Placement | None:
+        """What an engine says of itself, None where it says nothing that is understood."""
+        names = torchs_names(self._network)
+        nodes = (replace(node, name=names.get(node.name, node.name)) for node in self._network.nodes)
+        ours = {theirs: name for name, theirs in names.items()}
         with tempfile.TemporaryDirectory() as folder:
-            if len(engines) == 1:
-                layers = Path(folder) / "layers.json"
-                told: Any = engines[0]
-                layers.write_text(told.get_layer_info(), encoding="utf-8")
-                try:
-                    found = placement.of(layers, _as_torch_calls_it(self._network), where)
-                except TargetError as error:
-                    _LOG.warning("%s: where its layers run is not told: %s", self.path, error)
-        return replace(found, partitions=len(engines), undelegated=rest)
+            layers = Path(folder) / "layers.json"
+            layers.write_text(engine.get_layer_info(), encoding="utf-8")
+            try:
+                found = placement.of(layers, replace(self._network, nodes=tuple(nodes)), where)
+            except TargetError as error:
+                _LOG.warning("%s: what its layers compute in is not told: %s", self.path, error)
+                return None
+        floats = found.float_operators
+        return replace(
+            found, float_operators=None if floats is None else tuple(ours.get(name, name) for name in floats)
+        )
 
 
-def _calls(module: nn.Module) -> "itertools.chain[str]":
+def _calls(module: nn.Module) -> Iterator[str]:
     """The operators of a compiled module that torch computes, and not TensorRT."""
-    parts = [module, *(child for child in module.children() if isinstance(child, fx.GraphModule))]
-    calls = (node for part in parts if isinstance(part, fx.GraphModule) for node in part.graph.nodes)
-    return itertools.chain(
-        f"{node.name} ({node.target})"
-        for node in calls
-        if node.op == "call_function" and "getitem" not in str(node.target)
-    )
+    for part in (module, *module.children()):
+        for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
+            if node.op == "call_function" and node.target is not operator.getitem:
+                yield f"{node.name} ({node.target})"
 
 
-def _as_torch_calls_it(network: Network) -> Network:
-    """The network with its layers as torch_tensorrt 2.13.0 names those of TensorRT; others keep their names.
+def torchs_names(network: Network) -> Mapping[str, str]:
+    """How torch_tensorrt 2.13.0 calls the layers with weights that it makes for TensorRT, by our names.
 
-    The n-th convolution is `/convolution_n`, the first has no number, and so are linear layers.
+    They are numbered in their order, but for the first of each kind. What it calls others depends on more.
     """
-    counts = {"/convolution": itertools.count(), "/linear": itertools.count()}
-    nodes = []
-    for node in network.nodes:
-        word = "/linear" if isinstance(node.operator, Linear) else "/convolution"
-        if isinstance(node.operator, Conv | ConvTranspose | Linear):
-            number = next(counts[word])
-            nodes.append(replace(node, name=f"{word}_{number}" if number else word))
-        else:
-            nodes.append(node)
-    return replace(network, nodes=tuple(nodes))
+    found: dict[str, str] = {}
+    for kinds, word, ending in ((Conv | ConvTranspose, "/convolution", ""), (Linear, "/linear", "_matrix_multiply")):
+        nodes = [node for node in network.nodes if isinstance(node.operator, kinds)]
+        found |= {node.name: f"{word}{f'_{number}' if number else ''}{ending}" for number, node in enumerate(nodes)}
+    return found
