@@ -21,6 +21,7 @@ EXTRA_OF = {
     "flatbuffers": "tflite",
     "coremltools": "coreml",
     "tensorrt_rtx": "tensorrt-rtx",
+    "torch_tensorrt": "torch-tensorrt",
     "model_signing": "sign",
     "sklearn": "analysis",
     "optuna": "search",
@@ -33,6 +34,8 @@ _NOISY = {
     # Models cannot be run on any system but macOS, and newer versions of what it can convert from are untested; nothing
     # of ours asks for either. Where torch is installed, it imports that.
     "coremltools": ("coremltools", "torchao", "torch.utils._pytree"),
+    # It misses ModelOpt, without which int8 goes through converters of ours.
+    "torch_tensorrt": ("torch_tensorrt",),
 }
 """What each module's import announces by logging, to nobody's use."""
 

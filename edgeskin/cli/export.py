@@ -52,6 +52,10 @@ def export(
             "ampere, ada, blackwell, ampere-server, turing, gb10.",
         ),
     ] = None,
+    via: Annotated[
+        Literal["torch-tensorrt"] | None,
+        typer.Option(help="tensorrt: a program that Torch-TensorRT compiles, for those who serve from torch."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -71,11 +75,15 @@ def export(
     """
     from edgeskin.cli import verdict
     from edgeskin.data.cases import data_folder
-    from edgeskin.errors import EdgeskinError
+    from edgeskin.errors import EdgeskinError, TargetError
     from edgeskin.export import journey
     from edgeskin.export.profile import ALL, profiles_for, unbuildable
 
     say = terminal.words(quiet)
+    if via is not None:
+        if target != "tensorrt":
+            raise TargetError(f"{target} is not built via {via}. Leave out --via, or give --target tensorrt")
+        target = via
     chosen = [
         one.altered(
             precision=precision,

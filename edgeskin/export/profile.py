@@ -114,6 +114,7 @@ class Profile(Frozen):
 
 ALL = "all"
 """The word for every target that can be built here."""
+_ALL = tuple(name for name in targets.TARGETS if name not in targets.BY_NAME_ALONE)
 
 
 def profiles_for(target: str, name: str | None = None) -> tuple[Profile, ...]:
@@ -132,7 +133,7 @@ def profiles_for(target: str, name: str | None = None) -> tuple[Profile, ...]:
     if name is not None:
         raise EdgeskinError(f"the profile {name} is for one target. Name that target instead of {ALL}")
     missing = unbuildable()
-    buildable = tuple(Profile.default(known) for known in targets.TARGETS if known not in missing)
+    buildable = tuple(Profile.default(known) for known in _ALL if known not in missing)
     if not buildable:
         sentences = "; ".join(f"{known}: {sentence}" for known, sentence in missing.items())
         raise EdgeskinError(f"no target can be built here. {sentences}")
@@ -141,5 +142,5 @@ def profiles_for(target: str, name: str | None = None) -> tuple[Profile, ...]:
 
 def unbuildable() -> dict[str, str]:
     """The targets that cannot be built here, and why."""
-    missing = {known: targets.get(known).missing() for known in targets.TARGETS}
+    missing = {known: targets.get(known).missing() for known in _ALL}
     return {known: sentence for known, sentence in missing.items() if sentence is not None}

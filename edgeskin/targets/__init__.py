@@ -13,8 +13,11 @@ TARGETS: Mapping[str, str] = {
     "tflite": "edgeskin.targets.tflite:TfliteTarget",
     "coreml": "edgeskin.targets.coreml:CoremlTarget",
     "tensorrt": "edgeskin.targets.tensorrt.target:TensorrtTarget",
+    "torch-tensorrt": "edgeskin.targets.tensorrt.torch_tensorrt:TorchTensorrtTarget",
 }
 """The word on the command line -> the class that carries it out, imported at use."""
+BY_NAME_ALONE = frozenset({"torch-tensorrt"})
+"""What `all` leaves out: a second way to a target, for those who ask for it."""
 
 
 Choice: TypeAlias = bool | str | tuple[str, ...] | None

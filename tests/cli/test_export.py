@@ -13,6 +13,7 @@ from edgeskin import targets
 from edgeskin.errors import TargetError
 from edgeskin.export.profile import Profile
 
+ALL = [name for name in targets.TARGETS if name not in targets.BY_NAME_ALONE]
 WHERE = "nothing on this machine runs elsewhere. On an elsewhere: edgeskin attest BUNDLE"
 
 
@@ -39,7 +40,7 @@ def test_a_bundle_goes_below_the_working_folder_when_no_place_is_given(
     # iPhone, by its budget, what only a Mac can tell.
     gate.write_text("size_mib_max = 16\n")
     done = edgeskin("export", *options, "--target", "all", "--out", "every")
-    built = [name for name in targets.TARGETS if targets.get(name).missing() is None]
+    built = [name for name in ALL if targets.get(name).missing() is None]
     waiting = {name for name in built if name == "coreml" and not targets.get(name).processors()}
     lines = {name: f"passed: every/small-{name}-int8 ({3 if name == 'coreml' else 1} passed)" for name in built}
     lines |= {name: f"pending: every/small-{name}-int8 (1 passed, 2 pending)" for name in waiting}
@@ -340,7 +341,7 @@ def test_of_all_targets_one_that_fails_or_is_missing_keeps_no_other_from_being_b
     def refuse(*_: object) -> None:
         raise TargetError("what it says")
 
-    built = [name for name in targets.TARGETS if targets.get(name).missing() is None]
+    built = [name for name in ALL if targets.get(name).missing() is None]
     if "tflite" not in built:
         pytest.skip("two targets are needed")
     gate.write_text("size_mib_max = 16\n")
@@ -350,9 +351,29 @@ def test_of_all_targets_one_that_fails_or_is_missing_keeps_no_other_from_being_b
     done = edgeskin("export", "--from", small_graph.folder, "--gate", gate, "--target", "all", "--out", out)
     assert done.code == 1
     assert "error: what it says\n" in done.err
-    summary = done.err.splitlines()[-len(targets.TARGETS) :]
+    summary = done.err.splitlines()[-len(ALL) :]
     assert "tensorrt   error: nothing was built" in summary
     assert f"tflite     passed: {out}/small-tflite-int8" in summary
     assert summary[-1] == "coreml     not built: it is not installed. Install it"
     assert not (out / "small-tensorrt-int8").exists()
     assert (out / "small-tflite-int8" / "report.json").exists()
+
+
+def test_via_torch_tensorrt_the_same_graph_becomes_a_program_of_torch(
+    edgeskin, small_graph, gate: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    out = tmp_path / "bundle"
+    words = ("export", "--from", small_graph.folder, "--via", "torch-tensorrt", "--gate", gate, "--out", out)
+    done = edgeskin(*words, "--target", "tensorrt", "--json")
+    assert done.code == 4, done.err
+    told = json.loads(done.out)
+    assert (told["target"], told["verified"]) == ("torch-tensorrt", "graph")
+    pending = [promise["name"] for promise in told["promises"] if promise["state"] == "pending"]
+    assert pending == ["device_numerics", "peak_memory_mib"]
+    assert (out / "model.pt2").is_file()
+    assert edgeskin(*words, "--target", "onnx") == (
+        1,
+        "",
+        "error: onnx is not built via torch-tensorrt. Leave out --via, or give --target tensorrt\n",
+    )

@@ -122,9 +122,7 @@ class TorchTensorrtTarget:
 
 def why_not() -> str | None:
     """One sentence why torch_tensorrt runs nothing here, or None. Imports torch only where that is installed."""
-    if not optional.available(MODULE):
-        return f"{MODULE} is not installed. Install it with: pip install 'edgeskin[torch-tensorrt]'"
-    return _no_gpu()
+    return optional.missing(MODULE) or _no_gpu()
 
 
 def _no_gpu() -> str | None:
