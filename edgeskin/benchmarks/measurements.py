@@ -20,8 +20,14 @@ def _none_for_nan(value: object) -> object:
 
 Measured: TypeAlias = Annotated[float | None, BeforeValidator(_none_for_nan)]
 """A figure, or None where it is undefined or was not measured; nan becomes None."""
+Positive: TypeAlias = Annotated[
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, BeforeValidator(_none_for_nan)
+]
+"""A time, a rate or a ratio, or None likewise: one of nothing, less or without end is no figure."""
 Interval: TypeAlias = tuple[Measured, Measured]
 """Lower and upper end."""
+Point: TypeAlias = tuple[Measured, Measured]
+"""Of a curve: x and y."""
 Count: TypeAlias = Annotated[int, Field(ge=0)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
@@ -83,6 +89,87 @@ class Confusion(Frozen):
     int8: tuple[tuple[int, ...], ...]
 
 
+class SubgroupFigure(Frozen):
+    """Accuracy on the cases that share one value of an attribute, such as sex = female.
+
+    n: its cases. classes: how many of them are of which class, by head. metrics: by the names they have on all images.
+    weakest: by metric, how many cases it rests on at its weakest: the positives of a sensitivity, the negatives of a
+    specificity, the rarest class of an AUROC or a balanced accuracy, all that count of any other.
+    """
+
+    attribute: str
+    value: str
+    n: Count
+    classes: dict[str, dict[str, Count]] = Field(default_factory=dict)
+    metrics: dict[str, MetricFigure]
+    weakest: dict[str, Count]
+
+    @property
+    def name(self) -> str:
+        """Both words, such as `sex=female`."""
+        return f"{self.attribute}={self.value}"
+
+
+class RocCurve(Frozen):
+    """A yes-or-no head at every threshold, at most 101 points a network.
+
+    Points are (1 − specificity, sensitivity), from (0, 0) to (1, 1). at_threshold: those of the threshold that the
+    model card stores.
+    """
+
+    threshold: Share
+    float: tuple[Point, ...]
+    int8: tuple[Point, ...]
+    float_at_threshold: Point
+    int8_at_threshold: Point
+
+
+class ReliabilityBin(Frozen):
+    """Answers of about one probability: how many, their mean, and how often it came true; None where there are none."""
+
+    n: Count
+    probability: Measured
+    happened: Measured
+
+
+class Reliability(Frozen):
+    """Whether probabilities come true, in the equal-width bins of the calibration error, from 0 to 1.
+
+    Of a softmax head, the largest probability and whether it named the truth.
+    """
+
+    float: tuple[ReliabilityBin, ...]
+    int8: tuple[ReliabilityBin, ...]
+
+
+class JaccardCounts(Frozen):
+    """How many images have a Jaccard in each of 20 equal-width bins from 0 to 1; the last one holds 1 itself."""
+
+    float: tuple[Count, ...]
+    int8: tuple[Count, ...]
+
+
+class Curves(Frozen):
+    """What a picture of the accuracy is drawn from.
+
+    roc: by sigmoid head. reliability: by sigmoid and softmax head. jaccard: of the mask, image by image.
+    """
+
+    roc: dict[str, RocCurve] = Field(default_factory=dict)
+    reliability: dict[str, Reliability] = Field(default_factory=dict)
+    jaccard: JaccardCounts | None = None
+
+
+class WorstCase(Frozen):
+    """A case that the network that ships answered badly: its image id, and how badly.
+
+    score: the Jaccard of a mask; the probability that another head gave to the truth.
+    """
+
+    image_id: str
+    score: Measured
+
+
 class AccuracyReport(Frozen):
     """Accuracy on one split of one data set.
 
@@ -90,6 +177,9 @@ class AccuracyReport(Frozen):
     image, None where it takes the image alone. inherited_from: date of the evidence entry this rests on, or None where
     it was measured in this run. data_list_sha256: hash of the sorted image ids. cautions: the words that must stand
     beside the figures.
+    subgroups: by attribute and value, where the data set tells any. worst: the worst cases of each head, worst first.
+    seen_in_training: ids of the images that the network was trained on, or that are the same photograph as one that it
+    was trained on. These four are None where nobody looked, as in what an older edgeskin wrote.
     """
 
     dataset: str
@@ -102,6 +192,10 @@ class AccuracyReport(Frozen):
     confusion: dict[str, Confusion] = Field(default_factory=dict)
     cautions: tuple[str, ...] = ()
     inherited_from: str | None = None
+    subgroups: tuple[SubgroupFigure, ...] | None = None
+    curves: Curves | None = None
+    worst: dict[str, tuple[WorstCase, ...]] | None = None
+    seen_in_training: tuple[str, ...] | None = None
 
 
 class EngineGap(Frozen):
@@ -179,25 +273,88 @@ class Equivalence(Frozen):
         return agrees and hop.labels_equal is not False and hop.mean_abs <= self.mean_abs_limit(hop.engine_gap)
 
 
+class Conditions(Frozen):
+    """What the machine was like while a figure was taken; a pair is before and after, and what is not told is None.
+
+    clock_mhz: of the fastest core. temperature_c: of the hottest sensor of the CPU. gpu_clock_mhz, gpu_temperature_c:
+    of the first GPU. throttle_events: times that heat slowed the CPU since its start. throttled: what slowed the
+    machine down behind the figure, in words. load_average: of the minute before. others_share: part of all cores'
+    time that was spent on something else meanwhile, in other programs, the kernel or another guest of the same host.
+    cool_down_s: how long it was given to cool down before. cooled: whether it then was as before the first figure,
+    None where it was given no time or nobody tells.
+    """
+
+    clock_mhz: tuple[Measured, Measured] = (None, None)
+    temperature_c: tuple[Measured, Measured] = (None, None)
+    gpu_clock_mhz: tuple[Measured, Measured] = (None, None)
+    gpu_temperature_c: tuple[Measured, Measured] = (None, None)
+    throttle_events: tuple[Count | None, Count | None] = (None, None)
+    throttled: tuple[str, ...] = ()
+    load_average: Measured = None
+    others_share: Share | None = None
+    cool_down_s: Annotated[float, Field(ge=0)] = 0.0
+    cooled: bool | None = None
+
+    @property
+    def newly_throttled(self) -> int | None:
+        """How often heat slowed the CPU meanwhile, None where the system does not tell."""
+        before, after = self.throttle_events
+        return None if before is None or after is None else max(after - before, 0)
+
+
+class Histogram(Frozen):
+    """How many samples took how long: `counts[i]` of them from `edges_ms[i]` to `edges_ms[i + 1]`.
+
+    At most 40 bins, of equal width up to the 99th percentile; the last holds what took longer, up to the maximum.
+    """
+
+    edges_ms: tuple[float, ...]
+    counts: tuple[Count, ...]
+
+
 class LatencyFigure(Frozen):
     """Wall time of one thing done again and again.
 
     name: what was timed (`model int8` and `model fp32`, of one pass; `model int8, gpu`, on another processor than the
-    default; `photo to findings`, of all that a photo takes).
+    default; `model int8, batch 8`, of several pictures at once; `photo to findings`, of all that a photo takes).
     cv: coefficient of variation, which is standard deviation over mean. seconds: how long it was sampled. mode:
-    `release` is ≥ 1024 samples and ≥ 60 s; `quick` is for work.
+    `release` is ≥ 1024 samples and ≥ 60 s; `quick` is for work. batch: pictures in each run.
     """
 
     name: str
     threads: Annotated[int, Field(ge=1)]
-    p50_ms: Measured
-    p90_ms: Measured
-    p99_ms: Measured
-    mean_ms: Measured
+    p50_ms: Positive
+    p90_ms: Positive
+    p99_ms: Positive
+    mean_ms: Positive
     cv: Measured
     samples: Count
     seconds: Annotated[float, Field(ge=0)]
     mode: Literal["quick", "release"]
+    batch: Annotated[int, Field(ge=1)] = 1
+    histogram: Histogram | None = None
+    conditions: Conditions | None = None
+
+    @property
+    def pictures_per_s(self) -> float | None:
+        """Throughput: pictures in a second of one run behind the other."""
+        return None if not self.mean_ms else 1000 * self.batch / self.mean_ms
+
+
+class ColdStart(Frozen):
+    """From an artifact on disk to its first answer, each time in a process of its own; medians.
+
+    load_ms: from Python and NumPy loaded to the artifact opened, its engine's library included. first_run_ms: of the
+    run behind that. total_ms, slowest_ms: of both, the median and the slowest. All files were read before (the page
+    cache is warm), so no disk is timed.
+    """
+
+    threads: Annotated[int, Field(ge=1)]
+    load_ms: Positive
+    first_run_ms: Positive
+    total_ms: Positive
+    slowest_ms: Positive
+    starts: Annotated[int, Field(ge=1)]
 
 
 class SpeedRatio(Frozen):
@@ -207,9 +364,9 @@ class SpeedRatio(Frozen):
     """
 
     threads: Annotated[int, Field(ge=1)]
-    speedup_vs_fp32: Measured
-    low: Measured = None
-    high: Measured = None
+    speedup_vs_fp32: Positive
+    low: Positive = None
+    high: Positive = None
     pairs: Count
 
 
@@ -219,7 +376,7 @@ class MemoryFigure(Frozen):
     device_mib: what an accelerator with a memory of its own takes besides, None where there is none, or nobody tells.
     """
 
-    peak_mib: Measured
+    peak_mib: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_none_for_nan)]
     device_mib: Measured = None
 
     @property
@@ -310,6 +467,7 @@ class Measurements(Frozen):
     numerics: tuple[NumericsHop, ...] = ()
     latency: tuple[LatencyFigure, ...] = ()
     speed: SpeedRatio | None = None
+    cold_start: ColdStart | None = None
     size_mib: Measured = None
     memory: MemoryFigure | None = None
     placement: PlacementFigure | None = None
@@ -333,7 +491,7 @@ class Measurements(Frozen):
     def overlaid(self, later: "Measurements") -> "Measurements":
         """The same, with what another machine measured later of the same bytes in the place of its own."""
         earlier = tuple(hop for hop in self.numerics if hop not in self.artifact_hops)
-        sections = ("latency", "speed", "size_mib", "memory", "placement", "device")
+        sections = ("latency", "speed", "cold_start", "size_mib", "memory", "placement", "device")
         return self.model_copy(
             update={
                 **{name: getattr(later, name) for name in sections if getattr(later, name)},
