@@ -19,7 +19,8 @@ from edgeskin.contract.model import Frozen, ModelCard, Name
 from edgeskin.targets.base import Precision
 
 Section: TypeAlias = Literal["accuracy", "numerics", "latency", "size", "memory", "placement"]
-State: TypeAlias = Literal["passed", "inherited", "pending", "failed"]
+State: TypeAlias = Literal["passed", "inherited", "reported", "pending", "failed"]
+"""`reported`: of too few cases to be judged, and shown all the same."""
 Outcome: TypeAlias = Literal["passed", "pending", "failed"]
 Comparison: TypeAlias = Literal["at most", "at least"]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
