@@ -1,4 +1,5 @@
-"""How long the bootstrap takes: every metric of a mask, a softmax and two sigmoid heads, float and int8.
+"""How long the bootstrap takes: every metric of a mask, a softmax and two sigmoid heads, float and int8, of all images
+and of the subgroups of ten attributes.
 
     python benchmarks/bootstrap_speed.py [IMAGES [RESAMPLES]]
 
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeskin.benchmarks.accuracy import Predictions, measure
+from edgeskin.benchmarks.accuracy import measure
+from edgeskin.benchmarks.answers import Predictions
 from edgeskin.benchmarks.metrics import PixelCounts
 from edgeskin.contract.model import HeadSpec, ModelCard, Provenance
 from edgeskin.data.cases import Case
@@ -24,22 +26,31 @@ def main(images: int = 2000, resamples: int = 2000) -> None:
     """Measure random answers and print the seconds it took."""
     generator = np.random.default_rng(1)
     classes = generator.integers(0, 3, images)
-    cases = [_case(index, int(one), bool(index % 8)) for index, one in enumerate(classes)]
+    cases = [_case(index, int(one), generator.integers(0, 1000, 10)) for index, one in enumerate(classes)]
     in_float = _answers(generator, cases, classes)
     in_int8 = _answers(generator, cases, classes)
     layout = DatasetLayout("random", "split", subsets=(Subset("centre_crop", "geometry", "centre-crop"),))
     begin = time.perf_counter()
     report = measure(in_float, in_int8, cases, _card(), layout=layout, split="val", resamples=resamples)
     seconds = time.perf_counter() - begin
-    sys.stdout.write(f"{len(report.metrics)} metrics, {images} images, {resamples} resamples: {seconds:.2f} s\n")
+    groups = report.subgroups or ()
+    figures = (
+        f"{len(report.metrics)} metrics and {sum(len(each.metrics) for each in groups)} of {len(groups)} subgroups"
+    )
+    sys.stdout.write(f"{figures}, {images} images, {resamples} resamples: {seconds:.2f} s\n")
 
 
-def _case(index: int, diagnosis: int, crop: bool) -> Case:
+def _case(index: int, diagnosis: int, draws: np.ndarray) -> Case:
     labels = {
         "diagnosis": LABELS[diagnosis],
         "melanoma": str(int(diagnosis == 0)),
         "seborrheic_keratosis": str(int(diagnosis == 2)),
-        "geometry": "centre-crop" if crop else "squashed-square",
+        "geometry": "centre-crop" if draws[0] % 8 else "squashed-square",
+        "sex": ("female", "male")[draws[1] % 2],
+        "age": str(draws[2] % 90),
+        "site": f"site {draws[3] % 8}",
+        "skin_type": str(1 + draws[4] % 6),
+        **{f"artefact_{number}": str(draw % 2) for number, draw in enumerate(draws[5:])},
     }
     return Case(f"{index:05}", Path(), None, "val", None, labels)
 

@@ -15,10 +15,12 @@ from typing import Protocol, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edgeskin.benchmarks import metrics
+from edgeskin.benchmarks import curves, metrics
+from edgeskin.benchmarks.answers import Answers, Predictions
 from edgeskin.benchmarks.bootstrap import RESAMPLES, SEED, Statistic, compare, resample_counts
 from edgeskin.benchmarks.measurements import AccuracyReport, Confusion, MetadataGiven, MetricFigure
-from edgeskin.benchmarks.metrics import Bools, Counts, Floats, Integers, PixelCounts
+from edgeskin.benchmarks.metrics import Counts, Floats, PixelCounts
+from edgeskin.benchmarks.subgroups import subgroup_figures
 from edgeskin.contract.image import Letterbox
 from edgeskin.contract.mask import clean, lesion_mask
 from edgeskin.contract.model import HeadSpec, ModelCard
@@ -26,9 +28,9 @@ from edgeskin.contract.preprocess import network_input
 from edgeskin.contract.second_pass import look
 from edgeskin.data.cases import Case, data_list_sha256, read_image, read_mask
 from edgeskin.data.datasets import DatasetLayout
-from edgeskin.data.labels import MISSING, truth
 from edgeskin.data.metadata import cautions as metadata_cautions
 from edgeskin.data.metadata import encode_cases
+from edgeskin.data.subgroups import divisions
 from edgeskin.errors import DataError, TargetError
 from edgeskin.targets.base import Float32, UInt8
 
@@ -61,21 +63,6 @@ class Network(Protocol):
     def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
         """One pass, as `Session.run`."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """What one network answered on a set of cases.
-
-    probabilities: by head other than the mask, float32 [cases, labels]. masked: which cases were compared with a mask;
-    cleaned, raw: their pixel counts with and without clean-up, at the photos' own sizes, in the cases' order.
-    """
-
-    image_ids: tuple[str, ...]
-    probabilities: Mapping[str, Float32]
-    masked: Bools
-    cleaned: PixelCounts
-    raw: PixelCounts
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +143,7 @@ def measure(
     counts = resample_counts(len(cases), resamples, seed, groups)
     figures: Figures = {}
     confusions: dict[str, Confusion] = {}
+    answers: list[Answers] = []
     cautions = list(layout.cautions)
     if metadata == "real" and card.metadata is not None:
         cautions += metadata_cautions(cases, card.metadata)
@@ -165,18 +153,19 @@ def measure(
         elif cases and not any(head.truth_column in case.labels for case in cases):
             cautions.append(f"{cases[0].table} has no column {head.truth_column}: head {head.name} was not measured")
         else:
-            answers = _Answers.of(head, cases, in_float, in_int8, counts)
+            answers.append(own := Answers.of(head, cases, in_float, in_int8, counts))
             if head.kind == "sigmoid":
-                figures |= _sigmoid_figures(answers, layout, cases)
+                figures |= _sigmoid_figures(own, layout, cases)
                 continue
             if head is _diagnosis(card, layout) and in_int8.masked.any():
-                figures["mean_performance"] = _mean_performance(answers, in_float, in_int8, counts)
-            figures |= _softmax_figures(answers)
-            confusions[head.name] = answers.confusion()
+                figures["mean_performance"] = _mean_performance(own, in_float, in_int8, counts)
+            figures |= _softmax_figures(own)
+            confusions[head.name] = own.confusion()
     if not figures:
         raise DataError(
             f"{layout.name}, {split}: no masks, and no column that any head's truth stands in: nothing to measure"
         )
+    divided, problems = divisions(cases)
     return AccuracyReport(
         dataset=layout.name,
         split=split,
@@ -185,61 +174,11 @@ def measure(
         data_list_sha256=data_list_sha256(ids),
         metrics=figures,
         confusion=confusions,
-        cautions=tuple(cautions),
+        cautions=(*cautions, *problems),
+        subgroups=subgroup_figures(divided, answers, in_float, in_int8, counts),
+        curves=curves.curves(answers, in_float, in_int8),
+        worst=curves.worst(answers, card.mask if in_int8.masked.any() else None, in_int8),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Answers:
-    """What both networks answered to one head, on the cases (`rows` of all) whose truth is known.
-
-    truth: int64 [rows]. in_float, in_int8: probabilities, float32 [rows, labels]. counts: [resamples, rows].
-    """
-
-    head: HeadSpec
-    rows: Integers
-    truth: Integers
-    in_float: Float32
-    in_int8: Float32
-    counts: Counts
-
-    @staticmethod
-    def of(
-        head: HeadSpec, cases: Sequence[Case], in_float: Predictions, in_int8: Predictions, counts: Counts
-    ) -> "_Answers":
-        """Raises: DataError for a label that the head does not know."""
-        known = truth(cases, head, head.truth_column, head.values)
-        rows = np.flatnonzero(known != MISSING)
-        a, b = (one.probabilities[head.name][rows] for one in (in_float, in_int8))
-        return _Answers(head, rows, known[rows], a, b, counts[:, rows])
-
-    def figure(self, statistic: Callable[[Float32], Statistic], *, lower_is_better: bool = False) -> MetricFigure:
-        """One metric; `statistic` makes it of the probabilities of one network."""
-        return compare(statistic(self.in_float), statistic(self.in_int8), self.counts, lower_is_better=lower_is_better)
-
-    def matrix(self, probabilities: Float32) -> Statistic:
-        """The confusion matrix as a function of how often each case counts."""
-        return partial(metrics.confusion, self.truth, probabilities.argmax(axis=1), len(self.head.labels))
-
-    def confusion(self) -> Confusion:
-        """The confusion matrices of all cases, each counted once."""
-        once = np.ones(len(self.rows))
-        in_float, in_int8 = (
-            tuple(tuple(int(cell) for cell in row) for row in self.matrix(one)(once))
-            for one in (self.in_float, self.in_int8)
-        )
-        return Confusion(labels=self.head.labels, float=in_float, int8=in_int8)
-
-    def only(self, chosen: Bools) -> "_Answers":
-        """The same on some of the rows."""
-        return _Answers(
-            self.head,
-            self.rows[chosen],
-            self.truth[chosen],
-            self.in_float[chosen],
-            self.in_int8[chosen],
-            self.counts[:, chosen],
-        )
 
 
 def _mask_figures(in_float: Predictions, in_int8: Predictions, counts: Counts) -> Figures:
@@ -254,54 +193,29 @@ def _mask_figures(in_float: Predictions, in_int8: Predictions, counts: Counts) -
     return figures | {"mask_jaccard_raw": figure(metrics.jaccard, in_float.raw, in_int8.raw)}
 
 
-def _sigmoid_figures(answers: _Answers, layout: DatasetLayout, cases: Sequence[Case]) -> Figures:
-    name, threshold = answers.head.name, answers.head.threshold
-    assert threshold is not None, "the model card demands a threshold of a sigmoid head"
-    positive = answers.truth == 1
+def _sigmoid_figures(answers: Answers, layout: DatasetLayout, cases: Sequence[Case]) -> Figures:
+    name, positive = answers.head.name, answers.positive
     figures = {
-        f"{name}_auroc": _auroc(answers),
-        f"{name}_sensitivity": answers.figure(lambda p: partial(metrics.sensitivity, positive, p[:, 0], threshold)),
-        f"{name}_specificity": answers.figure(lambda p: partial(metrics.specificity, positive, p[:, 0], threshold)),
+        f"{name}_auroc": answers.auroc(),
+        f"{name}_sensitivity": answers.sensitivity(),
+        f"{name}_specificity": answers.specificity(),
         f"{name}_sensitivity_at_specificity_80": answers.figure(
             lambda p: partial(metrics.sensitivity_at_specificity, positive, p[:, 0], 0.8)
         ),
-        f"{name}_ece": answers.figure(
-            lambda p: partial(metrics.calibration_error, positive, p[:, 0]), lower_is_better=True
-        ),
+        f"{name}_ece": answers.calibration_error(),
     }
-    for kind, metric in _CONFUSION_METRICS.items():
-        figures[f"{name}_{kind}"] = answers.figure(partial(_decided, metric, answers.truth, threshold))
+    figures |= {f"{name}_{kind}": answers.of_confusion(metric) for kind, metric in _CONFUSION_METRICS.items()}
     for subset in layout.subsets:
         inside = np.array([cases[row].value(subset.column) == subset.value for row in answers.rows], bool)
         if inside.any():
-            figures[f"{name}_auroc_{subset.name}"] = _auroc(answers.only(inside))
+            figures[f"{name}_auroc_{subset.name}"] = answers.only(inside).auroc()
     return figures
 
 
-def _decided(metric: Callable[[Floats], Floats], truth: Integers, threshold: float, scores: Float32) -> Statistic:
-    """A metric of the two classes no and yes, decided at the threshold."""
-    return _of(metric, partial(metrics.confusion, truth, (scores[:, 0] >= threshold).astype(np.int64), 2))
-
-
-def _auroc(answers: _Answers) -> MetricFigure:
-    return answers.figure(lambda p: partial(metrics.auroc, answers.truth == 1, p[:, 0]))
-
-
-def _softmax_figures(answers: _Answers) -> Figures:
-    def figure(metric: Callable[[Floats], Floats]) -> MetricFigure:
-        return answers.figure(lambda p: _of(metric, answers.matrix(p)))
-
-    figures = {f"{answers.head.name}_{name}": figure(metric) for name, metric in _CONFUSION_METRICS.items()}
-    figures[f"{answers.head.name}_auroc"] = answers.figure(lambda p: partial(metrics.macro_auroc, answers.truth, p))
-    figures[f"{answers.head.name}_ece"] = answers.figure(
-        lambda p: partial(metrics.calibration_error, p.argmax(axis=1) == answers.truth, p.max(axis=1)),
-        lower_is_better=True,
-    )
-    return figures
-
-
-def _of(metric: Callable[[Floats], Floats], matrix: Statistic) -> Statistic:
-    return lambda counts: metric(matrix(counts))
+def _softmax_figures(answers: Answers) -> Figures:
+    name = answers.head.name
+    figures = {f"{name}_{kind}": answers.of_confusion(metric) for kind, metric in _CONFUSION_METRICS.items()}
+    return figures | {f"{name}_auroc": answers.auroc(), f"{name}_ece": answers.calibration_error()}
 
 
 def _diagnosis(card: ModelCard, layout: DatasetLayout) -> HeadSpec | None:
@@ -310,7 +224,7 @@ def _diagnosis(card: ModelCard, layout: DatasetLayout) -> HeadSpec | None:
     return next((head for head in heads if head.truth_column == layout.stratify), heads[0] if heads else None)
 
 
-def _mean_performance(diagnosis: _Answers, in_float: Predictions, in_int8: Predictions, counts: Counts) -> MetricFigure:
+def _mean_performance(diagnosis: Answers, in_float: Predictions, in_int8: Predictions, counts: Counts) -> MetricFigure:
     def statistic(predictions: Predictions, probabilities: Float32) -> Statistic:
         overlap, matrix = metrics.jaccard(predictions.cleaned), diagnosis.matrix(probabilities)
         return lambda counts: metrics.mean_performance(

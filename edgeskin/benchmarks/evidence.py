@@ -9,7 +9,17 @@ from pathlib import Path
 from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, model_serializer
 
 from edgeskin import files
-from edgeskin.benchmarks.measurements import AccuracyReport, Confusion, Count, Form, MetadataGiven, MetricFigure
+from edgeskin.benchmarks.measurements import (
+    AccuracyReport,
+    Confusion,
+    Count,
+    Curves,
+    Form,
+    MetadataGiven,
+    MetricFigure,
+    SubgroupFigure,
+    WorstCase,
+)
 from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.frozen import Frozen, without_absent
 from edgeskin.errors import EdgeskinError, GraphError
@@ -20,7 +30,8 @@ class EvidenceEntry(Frozen):
 
     graph_sha256: `Graph.sha256`. form: of the network in the columns `int8`, None for int8 itself. metadata: what the
     network was given beside the image, None where it takes the image alone. n: images of the split. data_list_sha256:
-    hash of their sorted ids. tool_versions: by name, those that could change a figure. date: UTC, ISO 8601.
+    hash of their sorted ids. tool_versions: by name, those that could change a figure. date: UTC, ISO 8601. subgroups,
+    curves, worst, seen_in_training: as in `AccuracyReport`.
     """
 
     graph_sha256: str
@@ -35,10 +46,14 @@ class EvidenceEntry(Frozen):
     tool_versions: dict[str, str]
     date: str
     cautions: tuple[str, ...] = ()
+    subgroups: tuple[SubgroupFigure, ...] | None = None
+    curves: Curves | None = None
+    worst: dict[str, tuple[WorstCase, ...]] | None = None
+    seen_in_training: tuple[str, ...] | None = None
 
     @model_serializer(mode="wrap")
     def _write(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
-        return without_absent(written(self), "metadata", "form")  # entries of older networks keep their bytes
+        return without_absent(written(self), *_LATER)
 
     @staticmethod
     def of(report: AccuracyReport, graph_sha256: str, tool_versions: dict[str, str]) -> "EvidenceEntry":
@@ -63,13 +78,24 @@ class EvidenceEntry(Frozen):
             return report
         metrics = {name: figure.of_float() for name, figure in self.metrics.items()}
         confusion = {name: one.model_copy(update={"int8": one.float}) for name, one in self.confusion.items()}
-        return report.model_copy(update={"form": None, "metrics": metrics, "confusion": confusion})
+        return report.model_copy(
+            update={
+                "form": None,
+                "metrics": metrics,
+                "confusion": confusion,
+                "subgroups": self.subgroups and tuple(one.of_float() for one in self.subgroups),
+                "curves": self.curves and self.curves.of_float(),
+                "worst": None,
+            }
+        )
 
     def speaks_of(self, form: Form) -> bool:
         """Whether its figures are those of a form: of its own, and of float, which every entry is measured beside."""
         return form in _FLOAT or form == (self.form or "int8")
 
 
+_LATER = ("metadata", "form", "subgroups", "curves", "worst", "seen_in_training")
+"""Keys that came later: entries without them keep their bytes."""
 _FLOAT: tuple[Form, ...] = ("fp32", "fp16")
 _ENTRIES = TypeAdapter(tuple[EvidenceEntry, ...])
 

@@ -109,6 +109,10 @@ class SubgroupFigure(Frozen):
         """Both words, such as `sex=female`."""
         return f"{self.attribute}={self.value}"
 
+    def of_float(self) -> "SubgroupFigure":
+        """Those of an artifact that is the float network, as `MetricFigure.of_float`."""
+        return self.model_copy(update={"metrics": {name: figure.of_float() for name, figure in self.metrics.items()}})
+
 
 class RocCurve(Frozen):
     """A yes-or-no head at every threshold, at most 101 points a network.
@@ -158,6 +162,16 @@ class Curves(Frozen):
     roc: dict[str, RocCurve] = Field(default_factory=dict)
     reliability: dict[str, Reliability] = Field(default_factory=dict)
     jaccard: JaccardCounts | None = None
+
+    def of_float(self) -> "Curves":
+        """Those of an artifact that is the float network: float's on both sides."""
+        rocs = {
+            name: one.model_copy(update={"int8": one.float, "int8_at_threshold": one.float_at_threshold})
+            for name, one in self.roc.items()
+        }
+        reliability = {name: one.model_copy(update={"int8": one.float}) for name, one in self.reliability.items()}
+        jaccard = self.jaccard and self.jaccard.model_copy(update={"int8": self.jaccard.float})
+        return Curves(roc=rocs, reliability=reliability, jaccard=jaccard)
 
 
 class WorstCase(Frozen):

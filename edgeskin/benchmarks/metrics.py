@@ -171,6 +171,12 @@ def sensitivity_at_specificity(truth: Bools, scores: Scores, target: float, coun
     return sensitivity(truth, scores, threshold_at_specificity(truth, scores, target), counts)
 
 
+def calibration_bins(probability: Scores) -> Integers:
+    """In which of the 15 equal-width bins (a, b] each probability lies; 0 lies in the first."""
+    bins: Integers = np.ceil(probability.astype(np.float64) * ECE_BINS).astype(np.int64) - 1
+    return np.clip(bins, 0, ECE_BINS - 1)
+
+
 def calibration_error(happened: Bools, probability: Scores, counts: Counts | None = None) -> Floats:
     """Expected calibration error over 15 equal-width bins (a, b]; nan where no case counts.
 
@@ -178,8 +184,7 @@ def calibration_error(happened: Bools, probability: Scores, counts: Counts | Non
     whether the largest probability named the truth, `probability` that largest one. Source: Guo et al., ICML 2017,
     eq. 3.
     """
-    weights = _weights(len(probability), counts)
-    bins = np.clip(np.ceil(probability.astype(np.float64) * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
+    weights, bins = _weights(len(probability), counts), calibration_bins(probability)
     gaps = np.zeros((len(bins), ECE_BINS))
     gaps[np.arange(len(bins)), bins] = happened - probability.astype(np.float64)
     return _ratio(np.abs(weights @ gaps).sum(axis=-1), weights.sum(axis=-1))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from edgeskin import shipped, targets
 from edgeskin.benchmarks import accuracy, device, evidence
-from edgeskin.benchmarks.accuracy import Network, Predictions
+from edgeskin.benchmarks.accuracy import Network
+from edgeskin.benchmarks.answers import Predictions
 from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.benchmarks.measurements import AccuracyReport, Form, MetadataGiven
 from edgeskin.contract.model import HeadSpec, ModelCard

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeskin.benchmarks.accuracy import Predictions, measure, predict
+from edgeskin.benchmarks.accuracy import measure, predict
+from edgeskin.benchmarks.answers import Predictions
 from edgeskin.benchmarks.metrics import PixelCounts
 from edgeskin.contract.metadata import ChoiceField, MetadataSpec
 from edgeskin.contract.model import MaskCleanup, ModelCard
