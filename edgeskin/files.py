@@ -77,9 +77,14 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def json_text(value: object) -> str:
+    """JSON with sorted keys and a final newline, so that equal values give equal bytes."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path, value: object) -> None:
-    """Write JSON with sorted keys and a final newline, so that equal values give equal bytes."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    """Write `json_text` as `write_bytes` does."""
+    write_text(path, json_text(value))
 
 
 @contextlib.contextmanager

@@ -23,6 +23,9 @@ EXTRA_OF = {
     "tensorrt_rtx": "tensorrt-rtx",
     "torch_tensorrt": "torch-tensorrt",
     "model_signing": "sign",
+    "OpenSSL": "sign",
+    "cryptography": "sign",
+    "cyclonedx": "sign",
     "sklearn": "analysis",
     "optuna": "search",
 }

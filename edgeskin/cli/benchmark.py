@@ -23,10 +23,14 @@ def benchmark(
     Exit codes: 0 measured, 1 error, 2 usage.
     """
     from edgeskin.cli import measured
+    from edgeskin.contract import signature
+    from edgeskin.contract.bundle import MANIFEST
     from edgeskin.export.benchmark import benchmark as run
 
     say = terminal.words(quiet)
     figures = run(bundle, threads, "release" if release else "quick", say=say)
+    for doubt in signature.doubts(bundle / MANIFEST):
+        say(doubt)
     if as_json:
         typer.echo(figures.model_dump_json(indent=2))
     else:

@@ -41,12 +41,17 @@ def predict(
 
     Exit codes: 0 all were screened, 1 error, or a photo could not be screened (the others are all the same), 2 usage.
     """
+    from edgeskin.contract import signature
+    from edgeskin.contract.bundle import MANIFEST
     from edgeskin.contract.findings import Failure
     from edgeskin.screen import metadata as metadata_file
     from edgeskin.screen.predictor import Predictor, photos_in
 
     chosen = photos_in(photos)
     predictor = Predictor.open(bundle, threads=threads)
+    if not quiet and bundle is not None and (bundle / MANIFEST).is_file():
+        for doubt in signature.doubts(bundle / MANIFEST):
+            typer.echo(doubt, err=True)
     spec = predictor.card.metadata
     if metadata is not None and spec is None:
         raise typer.BadParameter(f"{predictor.card.name} takes no metadata", param_hint="--metadata")

@@ -1,4 +1,4 @@
-"""`edgeskin verify`: whether a bundle is what was exported."""
+"""`edgeskin verify`: whether a bundle is what was exported, and who answers for it."""
 
 import json
 from pathlib import Path
@@ -11,23 +11,52 @@ from edgeskin.cli import terminal
 
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle that `edgeskin export` wrote.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="The public key that must have signed it; otherwise EDGESKIN_TRUSTED_KEY."),
+    ] = None,
+    require_signature: Annotated[
+        bool, typer.Option("--require-signature", help="Refuse a bundle that is not signed by a key known here.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
-    """Compare every file with the manifest, reading only.
+    """Compare every file with the manifest, and the signature with a key, reading only.
 
-    Exit codes: 0 as exported, 1 where a file is changed, missing or extra.
+    A damaged signature, or one of another manifest, is refused always; a bundle without one only where a key is given
+    or configured, or with --require-signature.
+
+    Exit codes: 0 as exported, 1 where a file is changed, missing or extra, or the signature is refused.
     """
     from edgeskin.contract import bundle as bundles
+    from edgeskin.contract import signature
+    from edgeskin.errors import BundleError
 
-    problems = bundles.verify(bundle)
+    problems = list(bundles.verify(bundle))
+    manifest = bundle / bundles.MANIFEST
+    trusted = key or signature.trusted()
+    signer, genuine = None, False
+    try:
+        signer = signature.read(manifest)
+        if trusted is not None:
+            signature.check(manifest, trusted)
+            genuine = True
+        elif require_signature:
+            known = "is not signed" if signer is None else "is signed, but by a key that is not known here"
+            problems.append(f"{known}. Name the signer's public key with --key")
+    except BundleError as error:
+        problems.append(str(error).removeprefix(f"{bundle}: "))
     if as_json:
-        typer.echo(
-            json.dumps({"bundle": str(bundle), "intact": not problems, "problems": problems}, ensure_ascii=False)
-        )
-    else:
-        for problem in problems:
-            terminal.complain(f"{bundle}: {problem}")
-        if not problems and not quiet:
-            typer.echo(f"{bundle}: every file is as it was exported")
+        found = {"intact": not problems, "problems": problems, "signed_by": signer, "signature_checked": genuine}
+        typer.echo(json.dumps({"bundle": str(bundle), **found}, ensure_ascii=False))
+        raise typer.Exit(1 if problems else 0)
+    for problem in problems:
+        terminal.complain(f"{bundle}: {problem}")
+    if not problems:
+        say = terminal.words(quiet)
+        if not quiet:
+            by = f", signed by the key {signer}" if genuine else ""
+            typer.echo(f"{bundle}: every file is as it was exported{by}")
+        for doubt in () if genuine else signature.doubts(manifest):
+            say(doubt)
     raise typer.Exit(1 if problems else 0)

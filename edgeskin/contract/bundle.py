@@ -1,12 +1,13 @@
 """A bundle: one target at one precision, a folder with everything needed to run it, check it and judge it.
 
-artifact  model.json  labels/<head>.txt  golden/  [reference.npz]  report.json  report.md  manifest.json
-[manifest.sig]  [attestations/]
+artifact  model.json  labels/<head>.txt  golden/  [reference.npz]  report.json  report.md  MODEL_CARD.md
+[sbom.cdx.json]  manifest.json  [manifest.sig]  [attestations/]
 
 `manifest.json` holds the SHA-256 and the size of every other file. The signature and the attestations of other machines
 come later and name the manifest's own hash, so they stand outside it.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,15 +20,17 @@ from pydantic import Field, ValidationError, field_validator
 
 import edgeskin
 from edgeskin import files
+from edgeskin.contract import checkout, signature
 from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.model import Frozen, ModelCard
 from edgeskin.errors import BundleError
 
-FORMAT = 1
-"""The version of manifest.json and of the folder around it."""
+FORMAT = 2
+"""The version of manifest.json and of the folder around it. Format 1 is read too: it tells less of its origin, and has
+no checksum."""
 
 MANIFEST = "manifest.json"
-SIGNATURE = "manifest.sig"
+SIGNATURE = signature.NAME
 ATTESTATIONS = "attestations"
 
 Precision: TypeAlias = Literal["int8", "w8a16", "fp16", "fp32"]
@@ -46,16 +49,21 @@ class Manifest(Frozen):
     """The contents of `manifest.json`.
 
     precision: the precision used. artifact: path of the file or folder that runs, relative to the bundle.
-    graph_sha256: hash of the Graph folder it was built from. files: every other file, by relative path with slashes.
+    graph_sha256: hash of the Graph folder it was built from. edgeskin_commit: as `checkout.commit` tells it where the
+    bundle was made. tool_versions: of the engines there, by module name. files: every other file, by relative path with
+    slashes. checksum: of all the other fields, so that damage is seen where nobody signed.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     target: str
     precision: Precision
     artifact: str
     graph_sha256: Sha256
     edgeskin_version: str
+    edgeskin_commit: str | None = None
+    tool_versions: Mapping[str, str] = Field(default_factory=dict)
     files: Mapping[str, FileEntry]
+    checksum: Sha256 | None = None
 
     @field_validator("files")
     @classmethod
@@ -80,12 +88,19 @@ class Bundle:
     card: ModelCard
 
     @staticmethod
-    def open(folder: Path) -> "Bundle":
+    def open(folder: Path, *, unsigned_too: bool = False) -> "Bundle":
         """Open a bundle to run it. What else lies in it is checked by `verify`.
 
-        Raises: BundleError where the manifest is absent, newer or damaged, or artifact or model.json were changed.
+        unsigned_too: also where the machine trusts a key and nobody signed with it.
+
+        Raises: BundleError where the manifest is absent, newer or damaged, artifact or model.json were changed, or the
+        signature is not of this manifest or not by the trusted key.
         """
         manifest = read_manifest(folder)
+        if unsigned_too:
+            signature.read(folder / MANIFEST)
+        else:
+            signature.demand_trusted(folder / MANIFEST)
         needed = manifest.of(manifest.artifact) | manifest.of("model.json")
         if not manifest.of(manifest.artifact) or "model.json" not in needed:
             raise BundleError(f"{folder / MANIFEST}: lists no artifact or no model.json. Export the bundle again")
@@ -98,9 +113,9 @@ class Bundle:
         return Bundle(folder, manifest, ModelCard.read(folder / "model.json"))
 
     @staticmethod
-    def intact(folder: Path) -> "Bundle":
+    def intact(folder: Path, *, unsigned_too: bool = False) -> "Bundle":
         """Open a bundle to judge it or to measure it. Raises: BundleError as `open`, and where any file was changed."""
-        opened = Bundle.open(folder)
+        opened = Bundle.open(folder, unsigned_too=unsigned_too)
         changed = verify(folder)
         if changed:
             raise BundleError(f"{folder}: not the bundle that was exported: {'; '.join(changed)}")
@@ -129,27 +144,42 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode()
+        value = json.loads(text)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(f"{path}: no such file. A bundle is a folder that `edgeskin export` wrote") from error
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: cannot be read as JSON: {error}. Export the bundle again") from error
-    if isinstance(value, dict) and value.get("format") != FORMAT:
+    if isinstance(value, dict) and value.get("format") not in range(1, FORMAT + 1):
         raise BundleError(
-            f"{path}: format {value.get('format')!r}, this edgeskin {edgeskin.__version__} reads format {FORMAT}. "
+            f"{path}: format {value.get('format')!r}, this edgeskin {edgeskin.__version__} reads up to {FORMAT}. "
             f"Install edgeskin {value.get('edgeskin_version', 'in the version that wrote it')}, or export it again"
         )
     try:
-        return Manifest.model_validate(value)
+        manifest = Manifest.model_validate(value)
     except ValidationError as error:
         problems = wrong_fields(error)
         raise BundleError(f"{path}: {problems}. Export the bundle again") from error
+    told = value.pop("checksum", None)
+    if (manifest.format > 1 or told is not None) and (
+        told != _checksum(value) or text != files.json_text({**value, "checksum": told})
+    ):
+        raise BundleError(f"{path}: was changed since it was written. Take a fresh copy or export the bundle again")
+    return manifest
 
 
-def write_manifest(folder: Path, *, target: str, precision: Precision, artifact: str, graph_sha256: str) -> Manifest:
+def write_manifest(
+    folder: Path,
+    *,
+    target: str,
+    precision: Precision,
+    artifact: str,
+    graph_sha256: str,
+    tool_versions: Mapping[str, str] | None = None,
+) -> Manifest:
     """Record every file of a finished folder; the last step of making a bundle.
 
-    artifact: relative path of what runs.
+    artifact: relative path of what runs. tool_versions: of the engines, by module name, where somebody asked them.
 
     Raises: BundleError where the artifact is not there or a link stands in the folder.
     """
@@ -162,6 +192,8 @@ def write_manifest(folder: Path, *, target: str, precision: Precision, artifact:
         artifact=artifact,
         graph_sha256=graph_sha256,
         edgeskin_version=edgeskin.__version__,
+        edgeskin_commit=checkout.commit(),
+        tool_versions=tool_versions or {},
         files={
             name: FileEntry(sha256=files.sha256(folder / name), size_bytes=(folder / name).stat().st_size)
             for name in _members(folder)
@@ -169,8 +201,14 @@ def write_manifest(folder: Path, *, target: str, precision: Precision, artifact:
     )
     if not manifest.of(artifact):
         raise BundleError(f"{folder / artifact}: the artifact is not in the bundle")
+    value = manifest.model_dump(mode="json", exclude={"checksum"})
+    manifest = manifest.model_copy(update={"checksum": _checksum(value)})
     files.write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
     return manifest
+
+
+def _checksum(fields: Mapping[str, object]) -> str:
+    return hashlib.sha256(files.json_text(fields).encode()).hexdigest()
 
 
 def verify(folder: Path) -> tuple[str, ...]:

@@ -58,6 +58,8 @@ def find_graph(source: Path | None = None, say: Say = silent) -> Graph:
             f"{folder}: is a bundle, the end of the journey. Give the run or Graph folder it came from{other}"
         )
     if (folder / "model.json").is_file():
+        if (folder.parent / bundle.MANIFEST).is_file():
+            Bundle.open(folder.parent)  # a deploy folder is worth what its bundle is
         return Graph.open(folder)
     if not (folder / "run.json").is_file():
         raise GraphError(f"{folder}: neither a run (run.json) nor a Graph folder (model.json, fp32.onnx, int8.onnx)")
@@ -151,20 +153,22 @@ def export(
             precision=artifact.precision,
             artifact=written.artifact,
             graph_sha256=graph.sha256,
+            tool_versions=device.engine_versions(),
         )
     return Exported(out, written)
 
 
-def judge(folder: Path, *, rules: str | None = None, profile: str | None = None) -> Report:
+def judge(folder: Path, *, rules: str | None = None, profile: str | None = None, unsigned_too: bool = False) -> Report:
     """The report of a finished bundle, judged again by what was measured when it was made, and on other machines since.
 
     rules: a gate, profile: a profile, each by path or shipped name; by default those of the report. The bundle stays as
     it is, report.json included: the manifest, and with it every signature and attestation, holds its hash.
+    unsigned_too: also where the machine trusts a key and nobody signed with it.
 
     Raises: BundleError where the bundle or its report were changed, or an attestation is not of it; EdgeskinError where
     gate or profile are unknown.
     """
-    opened = Bundle.intact(folder)
+    opened = Bundle.intact(folder, unsigned_too=unsigned_too)
     attested = attestation.read_all(folder, opened.sha256)
     written = Report.read(folder / report.JSON_NAME)
     chosen = Profile.find(profile or written.profile)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import edgeskin
 from edgeskin import files, shipped, targets
-from edgeskin.contract import bundle
+from edgeskin.contract import bundle, signature
 from edgeskin.contract.bundle import Bundle
 from edgeskin.errors import BundleError, EdgeskinError
 from edgeskin.graph.folder import Graph
@@ -25,7 +25,8 @@ def runnable(path: Path | None = None) -> Iterator[Bundle]:
     path: a bundle, a Graph folder, or None for the release that comes with edgeskin. What is built stays in the user's
     cache folder; where that cannot be written to, it lives only as long as this context.
 
-    Raises: BundleError where `path` is neither; EdgeskinError where nothing is shipped or the artifact cannot be built.
+    Raises: BundleError where `path` is neither, or the machine trusts a key and it is not signed;
+    EdgeskinError where nothing is shipped or the artifact cannot be built.
     """
     folder = shipped.default_release() if path is None else path
     if (folder / bundle.MANIFEST).is_file():
@@ -33,6 +34,11 @@ def runnable(path: Path | None = None) -> Iterator[Bundle]:
         return
     if not (folder / "model.json").is_file():
         raise BundleError(f"{folder}: neither a bundle (manifest.json) nor a Graph folder (model.json, int8.onnx)")
+    if signature.trusted() is not None:
+        raise BundleError(
+            f"{folder}: is a Graph folder, and {signature.TRUSTED_KEY} lets signed bundles alone run. Export it, and "
+            "have the bundle signed: edgeskin sign --help"
+        )
     graph = Graph.open(folder)
     root = files.cache_folder()
     if _writable(root):

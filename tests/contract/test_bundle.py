@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeskin.contract import bundle
+from edgeskin.contract import bundle, checkout
 from edgeskin.contract.bundle import Bundle
 from edgeskin.contract.model import HeadSpec, ModelCard, Provenance
 from edgeskin.errors import BundleError
@@ -113,9 +113,53 @@ def test_a_link_is_not_a_file_of_the_bundle(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
     folder = fill(tmp_path / "b")
-    edit(folder, format=2, edgeskin_version="9.1")
-    with pytest.raises(BundleError, match=r"format 2.*Install edgeskin 9\.1"):
+    edit(folder, format=3, edgeskin_version="9.1")
+    with pytest.raises(BundleError, match=r"format 3.*Install edgeskin 9\.1"):
         bundle.verify(folder)
+
+
+def test_a_bundle_of_the_first_format_reads_as_before(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "b")
+    path = folder / "manifest.json"
+    first = json.loads(path.read_text()) | {"format": 1}
+    for later in ("checksum", "edgeskin_commit", "tool_versions"):
+        del first[later]
+    path.write_text(json.dumps(first))
+    assert bundle.verify(folder) == ()
+    assert Bundle.open(folder).manifest.tool_versions == {}
+
+
+def test_a_manifest_tells_the_code_and_the_engines_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkout, "commit", lambda: "c" * 40)
+    folder = fill(tmp_path / "b")
+    tools = {"onnxruntime": "1.0"}
+    written = bundle.write_manifest(
+        folder, target="onnx", precision="int8", artifact="model.onnx", graph_sha256="a" * 64, tool_versions=tools
+    )
+    assert bundle.read_manifest(folder) == written
+    assert (written.edgeskin_commit, written.tool_versions) == ("c" * 40, tools)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"edgeskin_version": "', '"edgeskin_version": "9'),
+        ('"graph_sha256": "a', '"graph_sha256": "b'),
+        ('"format": 2', '"format": 1'),
+        ("  ", " \t"),
+        ("\n", "\r"),
+    ],
+)
+def test_a_manifest_edited_by_hand_is_refused_without_any_key(tmp_path: Path, old: str, new: str) -> None:
+    folder = fill(tmp_path / "b")
+    path = folder / "manifest.json"
+    text = path.read_text()
+    assert old in text
+    path.write_bytes(text.replace(old, new, 1).encode())
+    with pytest.raises(BundleError, match=r"manifest\.json: was changed since it was written"):
+        Bundle.open(folder)
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
