@@ -6,7 +6,7 @@ Everything is read as any user may read it; `jetson_clocks --show`, which wants 
 - Jetson's power mode: /var/lib/nvpmodel/status, `pmode:0002`, and /etc/nvpmodel.conf, whose own header gives its
   format: `< POWER_MODEL ID=2 NAME=MAXN_SUPER >`, below it `GPU MAX_FREQ -1`, where -1 is no limit; `nvpmodel -q` prints
   `NV Power Mode: 15W`.
-- Jetson's clocks: /sys/class/devfreq (Linux, sysfs-class-devfreq). `jetson_clocks` raises MinFreq of the GPU to
+- Jetson's clocks, in Hz: /sys/class/devfreq (Linux, sysfs-class-devfreq). `jetson_clocks` raises MinFreq of the GPU to
   MaxFreq, as its own `--show` prints before and after.
 - Jetson's throttling: cooling devices of type `…-throttle-alert` and `hot-surface-alert` in /sys/class/thermal, whose
   cur_state is above 0 as long as they act (Linux, sysfs-class-thermal).
@@ -79,7 +79,26 @@ def look(proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path = Path
         power_mode=mode,
         fastest_power_mode=fastest,
         clocks_pinned=_pinned(sys) if tegra else None,
-        throttled=(*_alerts(sys), *_pi_throttled(sys), *_gpu_throttled(name)),
+        throttled=(*_alerts(sys), *_pi_throttled(sys), *_bits(_gpu_now().reasons if name else None, _NVML_BITS)),
+    )
+
+
+@dataclass(frozen=True)
+class Now:
+    """What changes from second to second. gpu_clock_mhz, gpu_temperature_c: of the first GPU."""
+
+    gpu_clock_mhz: float | None = None
+    gpu_temperature_c: float | None = None
+    throttled: tuple[str, ...] = ()
+
+
+def now(sys: Path = Path("/sys")) -> Now:
+    """How the GPU is and what slows the machine down at this moment. Never raises."""
+    hertz, heat, desktop = _devfreq(sys, "cur_freq"), _zone_c(sys), _gpu_now()
+    return Now(
+        gpu_clock_mhz=desktop.clock_mhz if hertz is None else hertz / 1e6,
+        gpu_temperature_c=desktop.temperature_c if heat is None else heat,
+        throttled=(*_alerts(sys), *_pi_throttled(sys), *_bits(desktop.reasons, _NVML_BITS)),
     )
 
 
@@ -173,11 +192,14 @@ def _gpu_limit(name: str, settings: str) -> float:
 
 def _pinned(sys: Path) -> bool | None:
     """Whether the GPU's clock has no room to move."""
-    for place in (place for kind in _TEGRA_GPUS for place in sys.glob(f"class/devfreq/{kind}")):
-        lowest, highest = number(read(place / "min_freq")), number(read(place / "max_freq"))
-        if lowest is not None and highest is not None:
-            return lowest == highest
-    return None
+    lowest, highest = _devfreq(sys, "min_freq"), _devfreq(sys, "max_freq")
+    return None if lowest is None or highest is None else lowest == highest
+
+
+def _devfreq(sys: Path, name: str) -> float | None:
+    """A frequency of a Jetson's GPU, in Hz."""
+    places = (place for kind in _TEGRA_GPUS for place in sys.glob(f"class/devfreq/{kind}"))
+    return next((value for place in places if (value := number(read(place / name))) is not None), None)
 
 
 def _zone_c(sys: Path) -> float | None:
@@ -215,8 +237,18 @@ def _smi(*fields: str) -> tuple[str | None, ...]:
     return tuple(None if value.startswith("[") or value in {"", "N/A"} else value for value in values)
 
 
-def _gpu_throttled(gpu: str | None) -> tuple[str, ...]:
-    if gpu is None:
-        return ()
-    told = (value for field in _REASONS for value in _smi(field))
-    return _bits(next((value for value in told if value is not None), None), _NVML_BITS)
+@dataclass(frozen=True)
+class _Gpu:
+    clock_mhz: float | None = None
+    temperature_c: float | None = None
+    reasons: str | None = None
+
+
+def _gpu_now() -> _Gpu:
+    """What nvidia-smi tells of the first GPU; a driver answers nothing at all where it does not know one field."""
+    for field in _REASONS:
+        clock, heat, reasons = _smi("clocks.current.sm", "temperature.gpu", field)
+        if reasons is not None:
+            return _Gpu(number(clock), number(heat), reasons)
+    clock, heat = _smi("clocks.current.sm", "temperature.gpu")
+    return _Gpu(number(clock), number(heat))

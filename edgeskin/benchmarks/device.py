@@ -73,7 +73,7 @@ def facts(proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path = Pat
         cores=usable_cores(),
         governor=read(cpufreq / "scaling_governor"),
         clock_mhz=number(cpuinfo.get("cpu MHz")) if kilohertz is None else kilohertz / 1000,
-        temperature_c=_temperature_c(sys),
+        temperature_c=temperature_c(sys),
         os=_os_name(),
         python=platform.python_version(),
         engines=engine_versions(),
@@ -91,15 +91,13 @@ def facts(proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path = Pat
 def machine(proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path = Path("/")) -> Machine:
     """Everything known about this machine. Never raises for what the system does not tell."""
     known = facts(proc, sys, root)
-    throttles = [number(read(path)) for path in sys.glob("devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")]
-    counted = [int(count) for count in throttles if count is not None]
     return Machine(
         facts=known,
         kernel=f"{platform.system()} {platform.release()}",
         logical_cores=os.cpu_count() or 1,
         memory_mib=_memory_mib(proc),
-        load_average=_load_average(),
-        throttle_events=sum(counted) if counted else None,
+        load_average=load_average(),
+        throttle_events=throttle_events(sys),
         saturation=saturation_note(known.flags),
     )
 
@@ -166,7 +164,7 @@ def _flags(cpuinfo: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(flag for flag in INTEGER_FLAGS if flag in present)
 
 
-def _temperature_c(sys: Path) -> float | None:
+def temperature_c(sys: Path = Path("/sys")) -> float | None:
     """The hottest sensor of the CPU, where the system tells which sensors those are."""
     zones = [(read(zone / "type"), zone / "temp") for zone in sys.glob("class/thermal/thermal_zone*")]
     chips = [
@@ -180,6 +178,13 @@ def _temperature_c(sys: Path) -> float | None:
     return max(plausible, default=None)
 
 
+def throttle_events(sys: Path = Path("/sys")) -> int | None:
+    """Times that heat slowed the CPU since its start, of all cores together; None where the system does not tell."""
+    throttles = [number(read(path)) for path in sys.glob("devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")]
+    counted = [int(count) for count in throttles if count is not None]
+    return sum(counted) if counted else None
+
+
 def _memory_mib(proc: Path) -> float | None:
     for line in (read(proc / "meminfo") or "").splitlines():
         if line.startswith("MemTotal:"):
@@ -189,7 +194,8 @@ def _memory_mib(proc: Path) -> float | None:
     return None if bytes_ is None else bytes_ / 2**20
 
 
-def _load_average() -> float | None:
+def load_average() -> float | None:
+    """Programs that ran or waited to run, on average over the last minute."""
     try:
         return os.getloadavg()[0]
     except (OSError, AttributeError):  # Windows has none

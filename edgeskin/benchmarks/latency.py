@@ -10,18 +10,26 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from edgeskin.benchmarks.measurements import LatencyFigure, SpeedRatio
+from edgeskin.benchmarks.conditions import Watch
+from edgeskin.benchmarks.measurements import Conditions, Histogram, LatencyFigure, SpeedRatio
+from edgeskin.errors import EdgeskinError
 from edgeskin.targets import base
 from edgeskin.targets.base import Accelerated, Float32, Runnable, UInt8
 
 Run: TypeAlias = Callable[[], None]
+Float64: TypeAlias = npt.NDArray[np.float64]
 Clock: TypeAlias = Callable[[], int]
 """Nanoseconds from any origin."""
 Mode: TypeAlias = Literal["quick", "release"]
 
 UNSTEADY_CV = 0.1
 """Above this coefficient of variation a figure says more about the machine's other work than about the network."""
+OTHERS_SHARE = 0.1
+"""Above this part of all cores' time, what else runs on the machine may have slowed the network."""
+BINS = 40
+"""The most that a histogram has."""
 
 
 @dataclass(frozen=True)
@@ -43,27 +51,55 @@ ACCELERATED: Mapping[Mode, base.Effort] = {"quick": base.Effort(200, 1, 50), "re
 _BLOCK = ACCELERATED["quick"]
 _BLOCKS: Mapping[Mode, int] = {"quick": 5, "release": 31}
 """How many blocks of each network are compared."""
+_PAIRS = "int8 beside fp32"
 
 
-def measure(run: Run, mode: Mode, name: str, threads: int, *, clock: Clock = time.perf_counter_ns) -> LatencyFigure:
+def measure(
+    run: Run,
+    mode: Mode,
+    name: str,
+    threads: int,
+    *,
+    batch: int = 1,
+    watch: Watch | None = None,
+    clock: Clock = time.perf_counter_ns,
+) -> LatencyFigure:
     """Time `run` again and again after a warm-up.
 
-    threads: what `run` was set up with; recorded, not set here. A quick figure of something slow has fewer than 50
-    samples, never fewer than 3.
+    threads: what `run` was set up with; batch: how many pictures it takes; recorded, not set here. watch: of the whole
+    measuring. A quick figure of something slow has fewer than 50 samples, never fewer than 3.
+
+    Raises: EdgeskinError for a clock that stands still or steps backwards.
     """
     effort = EFFORTS[mode]
+    begun = (watch or Watch()).begin()
     _warm_up(run, effort, clock)
     spent_ns: list[int] = []
     total_ns = 0
     while not _enough(len(spent_ns), total_ns, effort):
-        spent_ns.append(_time(run, clock))
+        spent_ns.append(_time(run, clock, name))
         total_ns += spent_ns[-1]
-    return of([spent / 1e6 for spent in spent_ns], mode, name, threads)
+    return of([spent / 1e6 for spent in spent_ns], mode, name, threads, batch=batch, conditions=begun.end())
 
 
-def of(samples_ms: Sequence[float], mode: Mode, name: str, threads: int) -> LatencyFigure:
-    """The figure of times that were taken already, in milliseconds."""
-    taken = np.array(samples_ms)
+def of(
+    samples_ms: Sequence[float],
+    mode: Mode,
+    name: str,
+    threads: int,
+    *,
+    batch: int = 1,
+    conditions: Conditions | None = None,
+) -> LatencyFigure:
+    """The figure of times that were taken already, in milliseconds.
+
+    Raises: EdgeskinError where there are none, or one of them is no time: nothing, less, without end, or not a number.
+    """
+    taken = np.array(samples_ms, np.float64)
+    if not taken.size:
+        raise EdgeskinError(f"{name}: nothing was timed. Measure again")
+    for spent in taken.tolist():
+        _sure(spent, name)
     p50, p90, p99 = (float(value) for value in np.percentile(taken, (50, 90, 99)))
     mean = float(taken.mean())
     return LatencyFigure(
@@ -73,25 +109,51 @@ def of(samples_ms: Sequence[float], mode: Mode, name: str, threads: int) -> Late
         p90_ms=p90,
         p99_ms=p99,
         mean_ms=mean,
-        cv=float(taken.std(ddof=1)) / mean if mean > 0 and len(taken) > 1 else None,
+        cv=float(taken.std(ddof=1)) / mean if len(taken) > 1 else None,
         samples=len(taken),
         seconds=float(taken.sum()) / 1e3,
         mode=mode,
+        batch=batch,
+        histogram=histogram(taken),
+        conditions=conditions,
+    )
+
+
+def histogram(samples_ms: Sequence[float] | Float64) -> Histogram:
+    """How the samples are spread, see `Histogram`; √n bins of n samples, at most `BINS`."""
+    taken = np.asarray(samples_ms, np.float64)
+    usual, bins = float(np.percentile(taken, 99)), min(math.ceil(math.sqrt(len(taken))), BINS - 1)
+    edges = np.unique([*np.linspace(taken.min(), usual, bins + 1), taken.max()])
+    edges = edges if len(edges) > 1 else np.repeat(edges, 2)
+    return Histogram(
+        edges_ms=tuple(round(float(edge), 6) for edge in edges),
+        counts=tuple(int(count) for count in np.histogram(taken, edges)[0]),
     )
 
 
 def of_network(
-    runnable: Runnable, inputs: tuple[UInt8, Float32 | None], mode: Mode, name: str, threads: int
+    runnable: Runnable,
+    inputs: tuple[UInt8, Float32 | None],
+    mode: Mode,
+    name: str,
+    threads: int,
+    *,
+    watch: Watch | None = None,
 ) -> tuple[LatencyFigure, ...]:
-    """How long a network takes from inputs in memory to outputs in memory.
+    """How long a network takes from inputs in memory to outputs in memory, all pictures of `inputs` at once.
 
     Where it runs on an accelerator, the engine's own clock tells that, and what of it the engine alone takes.
+
+    Raises: EdgeskinError as `measure`; TargetError for more pictures than an engine was built for.
     """
+    batch = len(inputs[0])
     if not isinstance(runnable, Accelerated):
-        return (measure(_once(runnable, inputs), mode, name, threads),)
+        return (measure(_once(runnable, inputs), mode, name, threads, batch=batch, watch=watch),)
+    begun = (watch or Watch()).begin()
     times = runnable.times(*inputs, ACCELERATED[mode])
-    alone = of(times.compute_ms, mode, f"{name}, engine alone", threads)
-    return of(times.latency_ms, mode, name, threads), alone
+    seen = begun.end()
+    whole = of(times.latency_ms, mode, name, threads, batch=batch, conditions=seen)
+    return whole, of(times.compute_ms, mode, f"{name}, engine alone", threads, batch=batch, conditions=seen)
 
 
 def speedup(
@@ -99,12 +161,14 @@ def speedup(
 ) -> SpeedRatio:
     """How many times faster one network is than another: by `ratio`, and where both run on an accelerator by blocks of
     queries, one of each after the other, timed by the engines' own clock.
+
+    Raises: EdgeskinError as `measure`.
     """
     if not isinstance(slow, Accelerated) or not isinstance(fast, Accelerated):
         return ratio(_once(slow, inputs), _once(fast, inputs), mode, threads)
 
     def median(engine: Accelerated) -> float:
-        return float(np.median(engine.times(*inputs, _BLOCK).latency_ms))
+        return _sure(float(np.median(engine.times(*inputs, _BLOCK).latency_ms)), _PAIRS)
 
     ratios = []
     for number in range(_BLOCKS[mode]):
@@ -123,14 +187,29 @@ def _once(runnable: Runnable, inputs: tuple[UInt8, Float32 | None]) -> Run:
     return run
 
 
+def label(figure: LatencyFigure) -> str:
+    """What was timed, with its threads where they are more than one."""
+    return figure.name if figure.threads == 1 else f"{figure.name}, {figure.threads} threads"
+
+
 def warning(figure: LatencyFigure) -> str | None:
-    """One sentence where the samples scatter too much to be trusted, or None."""
-    if figure.cv is None or figure.cv <= UNSTEADY_CV:
+    """One sentence where a figure cannot be trusted, because it scatters or the machine was busy or hot; or None."""
+    busy, hot = list[str](), list[str]()
+    if figure.cv is not None and figure.cv > UNSTEADY_CV:
+        busy.append(f"times scatter by {figure.cv:.0%} of their mean (more than {UNSTEADY_CV:.0%})")
+    seen = figure.conditions or Conditions()
+    if seen.others_share is not None and seen.others_share > OTHERS_SHARE:
+        busy.append(f"other work took {seen.others_share:.0%} of all cores' time (more than {OTHERS_SHARE:.0%})")
+    if seen.newly_throttled:
+        hot.append(f"heat slowed the CPU {seen.newly_throttled} times meanwhile")
+    if seen.throttled:
+        hot.append(f"the machine was being slowed down ({', '.join(seen.throttled)})")
+    if seen.cooled is False:
+        hot.append(f"the machine was still warm after {seen.cool_down_s:.0f} s of rest")
+    if not busy and not hot:
         return None
-    return (
-        f"{figure.name}: times scatter by {figure.cv:.0%} of their mean (more than {UNSTEADY_CV:.0%}); "
-        "stop other work on this machine and measure again"
-    )
+    advice = ["stop other work on this machine"] * bool(busy) + ["let it cool down"] * bool(hot)
+    return f"{label(figure)}: {', '.join([*busy, *hot])}; {', '.join(advice)} and measure again"
 
 
 def ratio(slow: Run, fast: Run, mode: Mode, threads: int, *, clock: Clock = time.perf_counter_ns) -> SpeedRatio:
@@ -139,6 +218,8 @@ def ratio(slow: Run, fast: Run, mode: Mode, threads: int, *, clock: Clock = time
     Each pair is exposed to the same moment of the machine, and the order within pairs alternates, so what slows both
     cancels. The interval is the median's by order statistics, which assumes no distribution: of n sorted ratios those
     of ranks n/2 ∓ 1.96·√n/2, rounded outwards (the normal approximation of the binomial).
+
+    Raises: EdgeskinError as `measure`.
     """
     effort = EFFORTS[mode]
     _warm_up(slow, effort, clock)
@@ -147,10 +228,10 @@ def ratio(slow: Run, fast: Run, mode: Mode, threads: int, *, clock: Clock = time
     total_ns = 0
     while not _enough(len(ratios), total_ns, effort):
         if len(ratios) % 2:
-            fast_ns, slow_ns = _time(fast, clock), _time(slow, clock)
+            fast_ns, slow_ns = _time(fast, clock, _PAIRS), _time(slow, clock, _PAIRS)
         else:
-            slow_ns, fast_ns = _time(slow, clock), _time(fast, clock)
-        ratios.append(slow_ns / max(fast_ns, 1))
+            slow_ns, fast_ns = _time(slow, clock, _PAIRS), _time(fast, clock, _PAIRS)
+        ratios.append(slow_ns / fast_ns)
         total_ns += slow_ns + fast_ns
     return _ratio(ratios, threads)
 
@@ -167,10 +248,27 @@ def _ratio(ratios: Sequence[float], threads: int) -> SpeedRatio:
     )
 
 
-def _time(run: Run, clock: Clock) -> int:
+def _time(run: Run, clock: Clock, name: str) -> int:
+    """How long one run takes, in ns. Raises: EdgeskinError where the clock did not move forwards."""
     begin = clock()
     run()
-    return clock() - begin
+    spent_ns = clock() - begin
+    if spent_ns <= 0:
+        raise _no_time(name, spent_ns / 1e6)
+    return spent_ns
+
+
+def _sure(spent_ms: float, name: str) -> float:
+    if not (math.isfinite(spent_ms) and spent_ms > 0):
+        raise _no_time(name, spent_ms)
+    return spent_ms
+
+
+def _no_time(name: str, spent_ms: float) -> EdgeskinError:
+    return EdgeskinError(
+        f"{name}: the clock says that a run took {spent_ms:g} ms, which no run does; nothing was measured. "
+        "Measure again, and where it says so again, on another machine"
+    )
 
 
 def _warm_up(run: Run, effort: Effort, clock: Clock) -> None:

@@ -1,13 +1,15 @@
-"""Peak memory of loading and running an artifact, measured in a process of its own.
+"""An artifact loaded and run in a process of its own, and the peak memory of that.
 
-The figure is the rise of that process' high-water mark: from Python and NumPy loaded to the artifact opened by its
+The memory is the rise of that process' high-water mark: from Python and NumPy loaded to the artifact opened by its
 engine and run. It is what the artifact and its engine cost.
 """
 
+import dataclasses
 import importlib
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +37,36 @@ class NotMeasured:
     reason: str
 
 
+@dataclass(frozen=True)
+class Alone:
+    """What a process tells that loaded and ran an artifact.
+
+    baseline_mib, peak_mib: its high-water mark before and behind, None where the system does not tell. device_mib: what
+    it took of an accelerator's memory. load_ms: until the artifact was open; first_run_ms: of the first run.
+    """
+
+    baseline_mib: float | None
+    peak_mib: float | None
+    device_mib: float | None
+    load_ms: float
+    first_run_ms: float
+
+
 def measure(artifact: Artifact, size: int, *, threads: int = 1) -> MemoryFigure | NotMeasured:
     """Load and run `artifact` in a fresh process and read its peak.
 
     size: side S of the square input. The figure counts the engine's own code and buffers, not Python's and NumPy's.
     """
+    told = alone(artifact, size, threads=threads)
+    if isinstance(told, NotMeasured):
+        return told
+    if told.baseline_mib is None or told.peak_mib is None:
+        return NotMeasured("this system does not tell the peak memory of a process")
+    return MemoryFigure(peak_mib=told.peak_mib - told.baseline_mib, device_mib=told.device_mib)
+
+
+def alone(artifact: Artifact, size: int, *, threads: int = 1) -> Alone | NotMeasured:
+    """Load and run `artifact` in a fresh process. size: side S of the square input."""
     asked = {
         "path": str(artifact.path.absolute()),
         "target": artifact.target,
@@ -61,10 +88,7 @@ def measure(artifact: Artifact, size: int, *, threads: int = 1) -> MemoryFigure 
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         return NotMeasured(f"the measuring process failed: {last[0]}")
-    marks = json.loads(done.stdout)
-    if marks["baseline_mib"] is None:
-        return NotMeasured("this system does not tell the peak memory of a process")
-    return MemoryFigure(peak_mib=marks["peak_mib"] - marks["baseline_mib"], device_mib=marks["device_mib"])
+    return Alone(**json.loads(done.stdout))
 
 
 def high_water_mib(status: Path = Path("/proc/self/status")) -> float | None:
@@ -84,23 +108,31 @@ def high_water_mib(status: Path = Path("/proc/self/status")) -> float | None:
     return None
 
 
-def _load_and_run(artifact: Artifact, size: int, threads: int) -> dict[str, float | None]:
-    """The high-water marks before the artifact is opened and after it has run, and what it took of an accelerator's
-    memory; for a process of its own.
-    """
+def _load_and_run(artifact: Artifact, size: int, threads: int) -> Alone:
+    """What `alone` tells, for a process of its own."""
     image = np.full((1, 3, size, size), 128, np.uint8)
     baseline = high_water_mib()
+    begin_ns = time.perf_counter_ns()
     session = targets.get(artifact.target).open(artifact, threads=threads)
+    open_ns = time.perf_counter_ns()
     width = session.metadata_width
     metadata = None if width is None else np.zeros((1, width), np.float32)
-    for _ in range(_RUNS):
+    session.run(image, metadata)
+    first_ns = time.perf_counter_ns()
+    for _ in range(_RUNS - 1):
         session.run(image, metadata)
-    device_mib = session.device_mib if isinstance(session, Accelerated) else None
-    return {"baseline_mib": baseline, "peak_mib": high_water_mib(), "device_mib": device_mib}
+    return Alone(
+        baseline_mib=baseline,
+        peak_mib=high_water_mib(),
+        device_mib=session.device_mib if isinstance(session, Accelerated) else None,
+        load_ms=(open_ns - begin_ns) / 1e6,
+        first_run_ms=(first_ns - open_ns) / 1e6,
+    )
 
 
 def main() -> None:
-    """The process of its own: what to run comes as JSON in the first argument, the marks go to stdout as JSON."""
+    """The process of its own: what to run comes as JSON in the first argument, what it tells goes to stdout as JSON."""
     asked = json.loads(sys.argv[1])
     artifact = Artifact(Path(asked["path"]), asked["target"], asked["precision"], asked["graph_sha256"])
-    sys.stdout.write(json.dumps(_load_and_run(artifact, asked["size"], asked["threads"])))
+    told = _load_and_run(artifact, asked["size"], asked["threads"])
+    sys.stdout.write(json.dumps(dataclasses.asdict(told)))

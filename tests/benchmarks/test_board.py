@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeskin.benchmarks import board, device
-from edgeskin.benchmarks.board import Board, cautions, look
+from edgeskin.benchmarks.board import Board, Now, cautions, look
 from edgeskin.benchmarks.measurements import DeviceFacts
 
 MODES = """\
@@ -163,7 +163,7 @@ def test_its_system_files_tell_the_same(tmp_path: Path, soc: str) -> None:
 SMI = """\
 case "$1" in
   --query-gpu=name,*) echo "NVIDIA GeForce RTX 4090, 550.54.14, 61"; echo "NVIDIA T400, 550.54.14, 40" ;;
-  --query-gpu={field}) echo {bits} ;;
+  --query-gpu=clocks.current.sm,temperature.gpu,{field}) echo "2520, 62, "{bits} ;;
   *) echo "Field \\"$1\\" is not a valid field to query."; exit 2 ;;
 esac
 """
@@ -184,6 +184,20 @@ def test_a_desktop_tells_its_first_gpu_by_both_drivers_words(tmp_path: Path, pro
 def test_an_idle_gpu_or_chosen_clocks_are_no_throttling(tmp_path: Path, programs: Path, bits: str) -> None:
     program(programs, "nvidia-smi", SMI.format(field="clocks_event_reasons.active", bits=f"'{bits}'"))
     assert lay_out(tmp_path, {}).throttled == ()
+
+
+def test_a_desktops_gpu_at_a_moment(tmp_path: Path, programs: Path) -> None:
+    program(programs, "nvidia-smi", SMI.format(field="clocks_throttle_reasons.active", bits="0x20"))
+    assert board.now(tmp_path) == Now(gpu_clock_mhz=2520.0, gpu_temperature_c=62.0, throttled=("GPU slowed by heat",))
+
+
+def test_a_jetson_at_a_moment(tmp_path: Path) -> None:
+    lay_out(tmp_path, ORIN | {"sys/class/devfreq/17000000.gpu/cur_freq": "408000000\n"})
+    assert board.now(tmp_path / "sys") == Now(gpu_clock_mhz=408.0, gpu_temperature_c=48.5, throttled=())
+
+
+def test_a_moment_of_which_nobody_tells_is_empty(tmp_path: Path) -> None:
+    assert board.now(tmp_path) == Now()
 
 
 def test_a_jetsons_nvidia_smi_that_knows_little_gives_the_name_alone(tmp_path: Path, programs: Path) -> None:
