@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeskin import files, optional, shipped, targets
-from edgeskin.benchmarks import attestation, board, device, evidence, gate, latency, report
+from edgeskin.benchmarks import attestation, board, device, evidence, gate, latency, report, size
 from edgeskin.benchmarks.gate import Gate, Verdict
 from edgeskin.benchmarks.measurements import AccuracyReport, Form, Measurements
 from edgeskin.benchmarks.report import Report
@@ -145,7 +145,9 @@ def export(
             budget=profile.budget,
             device=profile.device,
         )
+        layers = size.by_layer(target.read(artifact), artifact.precision)
         written = _report(graph, artifact, building, form, measured, verdict, profile, out)
+        written = written.model_copy(update={"layer_sizes": layers})
         report.write(building, written)
         bundle.write_manifest(
             building,

@@ -41,7 +41,7 @@ from edgeskin.graph.write import write_onnx
 from edgeskin.screen.predictor import Predictor
 from edgeskin.targets.onnx import OnnxSession, OnnxTarget
 
-JUDGED = {"report.json", "report.md", "manifest.json"}
+JUDGED = {"report.json", "report.md", "report.html", "report.junit.xml", "manifest.json"}
 """What says when and where it was made, and so differs between two equal exports."""
 LABELS = {
     "labels/mask.txt": "lesion\n",

@@ -1,25 +1,29 @@
 """`report.md`: the report for an engineer who reads it in CI; verdict first, tables that read as plain text too."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from edgeskin.benchmarks.attestation import Attestation
-from edgeskin.benchmarks.gate import Promise, Section
+from edgeskin.benchmarks.gate import Promise
 from edgeskin.benchmarks.measurements import (
     AccuracyReport,
-    Interval,
     LayerFigure,
     Measurements,
     MemoryFigure,
     NumericsHop,
 )
 from edgeskin.benchmarks.report.model import Report
-
-NOT_MEASURED = "not measured"
-FEW = 5
-"""So many operators are named; more are counted."""
-_MARKS = {"passed": "✓", "inherited": "✓", "pending": "…", "failed": "✗"}
+from edgeskin.benchmarks.report.words import (
+    MARKS,
+    NOT_MEASURED,
+    absent,
+    counted,
+    counts,
+    decimals,
+    interval,
+    number,
+    unit,
+)
 
 
 def render(report: Report) -> str:
@@ -40,18 +44,18 @@ def render(report: Report) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def summary(report: Report) -> str:
+    """The verdict and what it rests on, in short."""
+    return f"{_head(report)}\n\n{_promises(report.verdict.promises)}\n"
+
+
 def _head(report: Report) -> str:
     verdict = report.verdict
-    counts = ", ".join(
-        f"{len(verdict.in_state(state))} {state}"
-        for state in ("passed", "inherited", "pending", "failed")
-        if verdict.in_state(state)
-    )
     lines = [
         f"# {report.name} {report.version}, {report.target} {report.form or report.precision}: {verdict.state}",
         "",
         f"**{verdict.state.capitalize()}** (exit code {verdict.exit_code}): gate `{report.gate}`, "
-        f"profile `{report.profile}`; {counts or 'the gate promises nothing of this network, and that is not a pass'}.",
+        f"profile `{report.profile}`; {counts(verdict)}.",
     ]
     trouble = [*verdict.in_state("failed"), *verdict.in_state("pending")]
     if trouble:
@@ -63,9 +67,9 @@ def _promises(promises: Sequence[Promise]) -> str:
     rows = [
         (
             promise.name,
-            f"{promise.comparison} {_number(promise.limit, 6)}",
-            _number(promise.measured, 6),
-            f"{_MARKS[promise.state]} {promise.state}",
+            f"{promise.comparison} {number(promise.limit, 6)}",
+            number(promise.measured, 6),
+            f"{MARKS[promise.state]} {promise.state}",
         )
         for promise in promises
     ]
@@ -82,9 +86,9 @@ def _accuracy(report: AccuracyReport | None) -> str:
         (
             name,
             str(figure.n),
-            *(_decimals(value) for value in (figure.float, figure.int8)),
-            _interval(figure.ci95),
-            *(_decimals(value) for value in (figure.drop, figure.drop_upper95, figure.smallest_detectable_drop)),
+            *(decimals(value) for value in (figure.float, figure.int8)),
+            interval(figure.ci95),
+            *(decimals(value) for value in (figure.drop, figure.drop_upper95, figure.smallest_detectable_drop)),
         )
         for name, figure in report.metrics.items()
     ]
@@ -114,8 +118,8 @@ def _numerics(hops: Sequence[NumericsHop]) -> str:
         (
             hop.name,
             hop.tensor,
-            _number(hop.mean_abs, 3),
-            _number(hop.max_abs, 3),
+            number(hop.mean_abs, 3),
+            number(hop.max_abs, 3),
             "" if hop.mask_agreement is None else f"{hop.mask_agreement:.5f}",
             "" if hop.labels_equal is None else "equal" if hop.labels_equal else "differ",
             {True: "✓ equivalent", False: "✗ diverges", None: "shown only"}[hop.equivalent],
@@ -133,9 +137,9 @@ def _resources(measured: Measurements) -> str:
         (
             figure.name,
             str(figure.threads),
-            _number(figure.p50_ms),
-            _number(figure.p90_ms),
-            _number(figure.p99_ms),
+            number(figure.p50_ms),
+            number(figure.p90_ms),
+            number(figure.p99_ms),
             NOT_MEASURED if figure.cv is None else f"{figure.cv:.1%}",
             f"{figure.samples} in {figure.seconds:.0f} s, {figure.mode}",
         )
@@ -145,38 +149,38 @@ def _resources(measured: Measurements) -> str:
     speed, memory = measured.speed, measured.memory
     faster = NOT_MEASURED
     if speed is not None and speed.speedup_vs_fp32 is not None:
-        ends = f", 95 % CI {_interval((speed.low, speed.high))}" if speed.low is not None else ""
+        ends = f", 95 % CI {interval((speed.low, speed.high))}" if speed.low is not None else ""
         how = f"{speed.pairs} interleaved pairs, threads: {speed.threads}"
         faster = f"{speed.speedup_vs_fp32:.2f}× as fast as fp32{ends} ({how})"
     facts = [
         ("speed", faster),
-        ("size", _unit(measured.size_mib, "MiB")),
-        ("peak memory", _memory(memory) if memory is not None else _absent(measured, "memory")),
+        ("size", unit(measured.size_mib, "MiB")),
+        ("peak memory", _memory(memory) if memory is not None else absent(measured, "memory")),
     ]
-    latency = _table(header, rows) if rows else f"Latency: {_absent(measured, 'latency')}."
+    latency = _table(header, rows) if rows else f"Latency: {absent(measured, 'latency')}."
     return _section("Speed, size and memory", latency, _list(facts))
 
 
 def _memory(figure: MemoryFigure) -> str:
-    host = _unit(figure.peak_mib, "MiB")
-    return host if figure.device_mib is None else f"{host}, and {_unit(figure.device_mib, 'MiB')} of the accelerator"
+    host = unit(figure.peak_mib, "MiB")
+    return host if figure.device_mib is None else f"{host}, and {unit(figure.device_mib, 'MiB')} of the accelerator"
 
 
 def _placement(measured: Measurements) -> str:
     place = measured.placement
     if place is None:
-        return _section("Placement", _absent(measured, "placement"))
+        return _section("Placement", absent(measured, "placement"))
     left = place.float_operators
     share = "none" if place.integer_fraction is None else f"{place.integer_fraction:.1%}"
     integers = f"{place.integer_convolutions} of {place.convolutions} ({share})"
     facts = [
         ("ran on", place.provider),
-        ("integer convolutions", _absent(measured, "placement") if place.integer_convolutions is None else integers),
+        ("integer convolutions", absent(measured, "placement") if place.integer_convolutions is None else integers),
         ("left in float", NOT_MEASURED if left is None else ", ".join(left) or "nothing that the network quantizes"),
     ]
     if place.partitions is not None:
         facts.append(("parts a delegate took over", str(place.partitions)))
-        facts.append(("run outside it", _counted(place.undelegated)))
+        facts.append(("run outside it", counted(place.undelegated)))
     return _section("Placement", _list(facts), _layers(place.layers))
 
 
@@ -189,14 +193,6 @@ def _layers(layers: Sequence[LayerFigure]) -> str:
     rows = [(layer.name, layer.type, layer.precision or "untold", ", ".join(layer.nodes)) for layer in layers]
     table = _table(("layer", "type", "computes in", "operators"), rows)
     return f"<details><summary>{len(layers)} layers of the engine: {told}</summary>\n\n{table}\n\n</details>"
-
-
-def _counted(operators: Sequence[str]) -> str:
-    """A few by name, many by kind and number."""
-    if len(operators) <= FEW:
-        return ", ".join(operators) or "nothing"
-    kinds = Counter(operator.rpartition("(")[2].rstrip(")") for operator in operators)
-    return f"{len(operators)}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
 def _device(measured: Measurements) -> str:
@@ -215,8 +211,8 @@ def _device(measured: Measurements) -> str:
         ("cpu", f"{device.cpu}, {device.cores} core{'s' if device.cores > 1 else ''}"),
         ("flags", ", ".join(device.flags) or "none that speed integers up"),
         ("governor", device.governor or NOT_MEASURED),
-        ("clock", _unit(device.clock_mhz, "MHz")),
-        ("temperature", _unit(device.temperature_c, "°C")),
+        ("clock", unit(device.clock_mhz, "MHz")),
+        ("temperature", unit(device.temperature_c, "°C")),
         ("system", f"{device.os}, Python {device.python}"),
         ("engines", ", ".join(f"{name} {version}" for name, version in sorted(device.engines.items())) or "none"),
     ]
@@ -260,29 +256,3 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    if value is None or math.isnan(value):
-        return NOT_MEASURED
-    return str(int(value)) if value == int(value) and abs(value) >= 10 else f"{value:.{digits}g}"
-
-
-def _decimals(value: float | None) -> str:
-    return NOT_MEASURED if value is None else f"{value:.4f}"
-
-
-def _absent(measured: Measurements, section: Section) -> str:
-    """That a section was not measured, and why, where that is known."""
-    reason = measured.not_measured.get(section)
-    return NOT_MEASURED if reason is None else f"{NOT_MEASURED}: {reason}"
-
-
-def _unit(value: float | None, unit: str) -> str:
-    return NOT_MEASURED if value is None else f"{_number(value)} {unit}"
-
-
-def _interval(ends: Interval | None) -> str:
-    if ends is None or None in ends:
-        return NOT_MEASURED
-    return f"{_decimals(ends[0])} – {_decimals(ends[1])}"

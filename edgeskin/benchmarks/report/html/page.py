@@ -1,0 +1,215 @@
+"""The page itself: verdict first, what stands against it, then everything that it rests on."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from edgeskin.benchmarks.gate import Promise
+from edgeskin.benchmarks.measurements import Measurements, MetricFigure
+from edgeskin.benchmarks.report.html import machine
+from edgeskin.benchmarks.report.html.accuracy import accuracy
+from edgeskin.benchmarks.report.html.markup import Child, Markup, element
+from edgeskin.benchmarks.report.html.parts import Column, facts, group, listed, plain, section, state, table
+from edgeskin.benchmarks.report.model import Report
+from edgeskin.benchmarks.report.picture import Picture
+from edgeskin.benchmarks.report.words import MARKS, counts, decimals, number, unit
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""Nothing is loaded from anywhere, and no script runs."""
+_STYLE = Path(__file__).with_name("style.css")
+_PARTS = {
+    "promises": "Promises",
+    "accuracy": "Accuracy",
+    "numerics": "Numerics",
+    "speed": "Speed",
+    "size": "Size",
+    "memory": "Memory",
+    "placement": "Placement",
+    "device": "Device",
+    "about": "What this is about",
+}
+
+
+def render(report: Report, pictures: Sequence[Picture] = ()) -> str:
+    """The whole page. pictures: the worst cases with truth and answer, where the viewer has them."""
+    measured = report.measurements
+    reasons = measured.not_measured
+    title = f"{report.name} {report.version}, {report.target} {report.form or report.precision}"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", f"{title}: {report.verdict.state}"),
+        element("style", Markup("\n" + _STYLE.read_text(encoding="utf-8"))),
+    )
+    body = element(
+        "body",
+        _header(report, title),
+        element(
+            "main",
+            _tiles(measured, report),
+            _promises(report.verdict.promises),
+            accuracy(measured.accuracy, reasons.get("accuracy"), pictures),
+            machine.numerics(measured.numerics, reasons.get("numerics")),
+            machine.speed(measured),
+            machine.size(measured, report.layer_sizes),
+            machine.memory(measured),
+            machine.placement(measured.placement, reasons.get("placement")),
+            machine.device(measured.device),
+            _attestations(report),
+            _cautions(report),
+            _about(report),
+        ),
+        element("footer", f"Written by edgeskin {report.edgeskin_version}, {report.created}."),
+    )
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _header(report: Report, title: str) -> Markup:
+    verdict = report.verdict
+    form = report.form or report.precision
+    trouble = [*verdict.in_state("failed"), *verdict.in_state("pending")]
+    badge = element("span", f"{MARKS[verdict.state]} {verdict.state.capitalize()}", class_=f"badge {verdict.state}")
+    inside = element(
+        "div",
+        element("h1", f"{report.name} {report.version}"),
+        element("p", f"{report.target} {form}, gate {report.gate}, profile {report.profile}", class_="kind"),
+        element("div", badge, element("span", f"{counts(verdict)} (exit code {verdict.exit_code})"), class_="verdict"),
+        element("p", report.verification),
+        element("ul", *map(_in_the_way, trouble), class_="trouble") if trouble else None,
+        element("nav", *(element("a", name, href=f"#{anchor}") for anchor, name in _PARTS.items()), aria_label="Page"),
+    )
+    return element("header", inside, aria_label=title)
+
+
+def _in_the_way(promise: Promise) -> Markup:
+    name = element("code", promise.name)
+    return element("li", state(promise.state), " ", name, f" {promise.sentence}", class_=promise.state)
+
+
+# --- the main figures ---
+
+
+def _tiles(measured: Measurements, report: Report) -> Markup | None:
+    tiles = [*_accuracy_tiles(measured), *_machine_tiles(measured, report)]
+    return element("ul", *tiles, class_="tiles", aria_label="Main figures") if tiles else None
+
+
+def _accuracy_tiles(measured: Measurements) -> Iterator[Markup]:
+    figures = {} if measured.accuracy is None else measured.accuracy.metrics
+    aurocs = [
+        name for name in figures if name.endswith("_auroc") and f"{name.removesuffix('_auroc')}_sensitivity" in figures
+    ]
+    balanced = [name for name in figures if name.endswith("_balanced_accuracy") and name not in _decided(aurocs)]
+    for name in ("mask_jaccard", *aurocs[:2], *balanced[:1]):
+        if name in figures and figures[name].int8 is not None:
+            yield _tile(plain(name), decimals(figures[name].int8)[:-1], *_beside(figures[name]))
+
+
+def _decided(aurocs: Sequence[str]) -> set[str]:
+    """The balanced accuracies of yes-or-no heads, which depend on a threshold."""
+    return {f"{name.removesuffix('_auroc')}_balanced_accuracy" for name in aurocs}
+
+
+def _beside(one: MetricFigure) -> Iterator[str]:
+    if one.float is not None:
+        yield f"float {one.float:.3f}"
+    if one.ci95 is not None and None not in one.ci95:
+        yield f"95 %: {one.ci95[0]:.3f} – {one.ci95[1]:.3f}"
+
+
+def _machine_tiles(measured: Measurements, report: Report) -> Iterator[Markup]:
+    timed = measured.model_latency(report.precision)
+    if timed is not None and timed.p90_ms is not None:
+        yield _tile("latency p90", f"{number(timed.p90_ms, 3)} ms", f"{timed.name}, threads: {timed.threads}")
+    if measured.speed is not None and measured.speed.speedup_vs_fp32 is not None:
+        yield _tile("speed against fp32", f"{measured.speed.speedup_vs_fp32:.2f}×", f"{measured.speed.pairs} pairs")
+    if measured.size_mib is not None:
+        yield _tile("size", unit(float(f"{measured.size_mib:.3g}"), "MiB"), report.artifact)
+    if measured.memory is not None and measured.memory.total_mib is not None:
+        yield _tile("peak memory", f"{measured.memory.total_mib:.0f} MiB", "above a bare interpreter")
+    place = measured.placement
+    if place is not None and place.integer_fraction is not None:
+        yield _tile(
+            "integer convolutions",
+            f"{place.integer_fraction:.0%}",
+            f"{place.integer_convolutions} of {place.convolutions}",
+        )
+
+
+def _tile(name: str, value: str, *beside: str) -> Markup:
+    return element("li", element("span", name), element("b", value), *(element("span", words) for words in beside))
+
+
+# --- promises ---
+
+
+def _promises(promises: Sequence[Promise]) -> Markup:
+    if not promises:
+        nothing = element("p", "The gate promises nothing of this network, and that is not a pass.")
+        return section("promises", "Promises", nothing)
+    columns = (
+        Column("promise"),
+        Column("measured", number=True),
+        Column("limit", number=True),
+        Column("state"),
+        Column("by"),
+    )
+    rows: list[Sequence[Child] | Markup] = []
+    for name, members in groupby(sorted(promises, key=_section_of), key=lambda promise: promise.section):
+        rows.append(group(name, len(columns)))
+        rows += [_promise(promise) for promise in members]
+    return section("promises", "Promises", table("One number against one limit each", columns, rows))
+
+
+_SECTIONS = ("accuracy", "numerics", "latency", "size", "memory", "placement")
+
+
+def _section_of(promise: Promise) -> int:
+    return _SECTIONS.index(promise.section) if promise.section in _SECTIONS else len(_SECTIONS)
+
+
+def _promise(promise: Promise) -> Sequence[Child]:
+    bound = {"at most": "≤", "at least": "≥"}[promise.comparison]
+    return (
+        plain(promise.name).replace(" upper95", ", 95 % bound"),
+        element("b", number(promise.measured, 4)),
+        f"{bound} {number(promise.limit, 4)}",
+        state(promise.state),
+        promise.attested_by or ("" if promise.measured is None else "this machine"),
+    )
+
+
+# --- the rest ---
+
+
+def _attestations(report: Report) -> Markup | None:
+    if not report.attestations:
+        return None
+    return section("attestations", "Attestations", listed(one.sentence for one in report.attestations))
+
+
+def _cautions(report: Report) -> Markup | None:
+    known = report.measurements.accuracy
+    cautions = dict.fromkeys([*(known.cautions if known is not None else ()), *report.cautions])
+    return section("cautions", "What to know beside the figures", listed(cautions)) if cautions else None
+
+
+def _about(report: Report) -> Markup:
+    commands = "\n".join(f"{word + ':':<10} {command}" for word, command in report.next_commands)
+    return section(
+        "about",
+        "What this is about",
+        facts(
+            (
+                ("artifact", element("code", report.artifact)),
+                ("its sha256", element("span", report.artifact_sha256, class_="hash")),
+                ("graph sha256", element("span", report.graph_sha256, class_="hash")),
+                ("made", f"{report.created}, edgeskin {report.edgeskin_version}"),
+            )
+        ),
+        element("pre", element("code", commands), tabindex="0") if commands else None,
+    )

@@ -1,0 +1,14 @@
+"""A photograph with truth and answer drawn on it, for a page that its viewer makes for himself."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One case. words: truth and answer of every head, in one line. width, height: of the JPEG, in pixels."""
+
+    image_id: str
+    words: str
+    width: int
+    height: int
+    jpeg: bytes = field(repr=False)
