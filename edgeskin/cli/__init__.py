@@ -18,6 +18,7 @@ from edgeskin.cli import (
     analyse,
     attest,
     benchmark,
+    compare,
     data,
     describe,
     doctor,
@@ -28,6 +29,7 @@ from edgeskin.cli import (
     predict,
     release,
     search,
+    sign,
     terminal,
     train,
     verify,
@@ -50,9 +52,11 @@ app.command()(ablate.ablate)
 app.command()(export.export)
 app.command()(evaluate.evaluate)
 app.command()(benchmark.benchmark)
+app.command()(compare.compare)
 app.command()(gate.gate)
 app.command()(attest.attest)
 app.command()(verify.verify)
+app.command()(sign.sign)
 app.command()(inspect.inspect)
 app.command()(release.release)
 app.command()(predict.predict)

@@ -1,0 +1,116 @@
+"""`edgeskin compare`: what became better or worse beyond noise, and a chart over releases."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeskin.cli import terminal
+
+if TYPE_CHECKING:
+    from edgeskin.benchmarks.compare import Compared, Outcome, Row
+
+MARKS: "dict[Outcome, str]" = {"worse": "✗", "better": "✓", "same": "=", "not comparable": "·"}
+HEADER = ("", "figure", "old", "new", "noise", "")
+
+
+def compare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[OLD] NEW",
+            help="Bundles, report.json files, what `edgeskin benchmark --json` printed, or a baseline's name: "
+            "DEVICE/NETWORK-TARGET-PRECISION. Without OLD, the baseline of NEW on its device.",
+        ),
+    ],
+    *,
+    baselines: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder of baselines, one folder a device.")
+    ] = Path("benchmarks/baselines"),
+    save_baseline: Annotated[
+        bool, typer.Option("--save-baseline", help="Keep NEW as the baseline of its device, unless it is worse.")
+    ] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Draw the figures of many bundles, reports, or folders of them.")
+    ] = False,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="With --history: where the chart goes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every figure as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only what became worse.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print also what stayed the same.")] = False,
+) -> None:
+    """Say what became better or worse beyond noise.
+
+    What cannot be compared is listed with its reason. Accuracy is compared on the same split, by the intervals that both carry; time, memory and placement only on the
+    same kind of machine. Where nothing can be compared, that is an error.
+
+    Exit codes: 0 nothing became worse, 1 error, 2 usage, 3 something became worse.
+    """
+    if history:
+        _draw(sources, svg, quiet=quiet)
+        return
+    if svg is not None:
+        raise typer.BadParameter("draws a history: give --history too", param_hint="--svg")
+    if len(sources) > 2:
+        raise typer.BadParameter(f"two are compared, and {len(sources)} were given", param_hint="[OLD] NEW")
+    from edgeskin.benchmarks import baseline
+    from edgeskin.benchmarks import compare as rules
+
+    say = terminal.words(quiet)
+    new = baseline.read(sources[-1], baselines)
+    old = (
+        baseline.read(sources[0], baselines)
+        if len(sources) > 1
+        else baseline.of(new, baselines, must=not save_baseline)
+    )
+    if old is not None:
+        found = rules.compare(old, new)
+        if as_json:
+            typer.echo(found.model_dump_json(indent=2))
+        else:
+            for line in table(found, quiet=quiet, verbose=verbose):
+                typer.echo(line)
+        if found.exit_code:
+            if save_baseline:
+                say("the baseline stays as it is. To accept what became worse, remove its file and save again")
+            raise typer.Exit(found.exit_code)
+    if save_baseline:
+        say(f"Baseline: {baseline.save(new, baselines)}")
+
+
+def table(found: "Compared", *, quiet: bool, verbose: bool) -> Iterator[str]:
+    """A table that lines up in plain text and is one in Markdown too; what stayed the same is counted."""
+    shown = {"worse"} if quiet else {"worse", "better", "not comparable"} | ({"same"} if verbose else set())
+    told = ", ".join(f"{len(found.of(outcome))} {outcome}" for outcome in MARKS if found.of(outcome))
+    yield f"{found.old} → {found.new}: {told}"
+    rows = [_cells(row) for row in found.rows if row.outcome in shown]
+    if rows:
+        yield ""
+        yield from _lined_up(rows)
+
+
+def _cells(row: "Row") -> tuple[str, ...]:
+    figures = ("" if value is None else f"{value:.4g}" for value in (row.old, row.new))
+    noise = f"± {row.noise:.2g}" if row.noise else ""
+    words = row.outcome if not row.reason else f"{row.outcome}: {row.reason}"
+    return (MARKS[row.outcome], row.name, *figures, noise, words)
+
+
+def _lined_up(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (HEADER, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
+    for number, row in enumerate(cells):
+        yield "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        if number == 0:
+            yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+
+
+def _draw(sources: Sequence[str], svg: Path | None, *, quiet: bool) -> None:
+    from edgeskin import files
+    from edgeskin.benchmarks import history
+
+    if svg is None:
+        raise typer.BadParameter("say where the chart goes: --svg chart.svg", param_hint="--history")
+    releases = history.read([Path(source) for source in sources])
+    files.write_text(svg, history.draw(releases))
+    terminal.words(quiet)(f"Chart: {svg}, {len(releases)} reports")
