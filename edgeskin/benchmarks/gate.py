@@ -5,7 +5,9 @@ device has measured them, and whether accuracy may be inherited from evidence.
 """
 
 import difflib
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -13,7 +15,16 @@ from pydantic import AfterValidator, Field
 
 from edgeskin import shipped
 from edgeskin.benchmarks.budget import Budget, Ceiling, NamedDevice, of_device
-from edgeskin.benchmarks.measurements import Equivalence, Measured, Measurements, Verified
+from edgeskin.benchmarks.measurements import (
+    AccuracyReport,
+    Equivalence,
+    Measured,
+    Measurements,
+    MetricFigure,
+    PlacementFigure,
+    SubgroupFigure,
+    Verified,
+)
 from edgeskin.contract import declaration
 from edgeskin.contract.model import Frozen, ModelCard, Name
 from edgeskin.targets.base import Precision
@@ -27,6 +38,8 @@ Positive: TypeAlias = Annotated[float, Field(gt=0)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 _EXIT_CODES: dict[Outcome, Literal[0, 3, 4]] = {"passed": 0, "failed": 3, "pending": 4}
+_NAMED = 5
+"""So many operators or images are named; more are counted."""
 _ROUNDING = 1e-9
 """0.85 − 0.83 is 0.020000000000000018 in binary, and that is a drop of 0.02."""
 
@@ -64,25 +77,56 @@ _FITS: dict[str, tuple[str, ...]] = {
 
 def _higher_is_better(name: str) -> str:
     if name.endswith("_ece"):
-        raise ValueError(f"{name}: a floor is for metrics where more is better; limit drop.ece instead")
+        raise ValueError(
+            f"{name}: a floor is for metrics where more is better; write ceiling.{name}, or limit drop.ece"
+        )
     return name
+
+
+def _lower_is_better(name: str) -> str:
+    if not name.endswith("_ece"):
+        raise ValueError(f"{name}: a ceiling is for metrics where less is better, as <head>_ece; write floor.{name}")
+    return name
+
+
+Floors: TypeAlias = dict[Annotated[Name, AfterValidator(_higher_is_better)], Share]
+"""The least value of a metric of the network that ships, by its full name (`melanoma_auroc`)."""
+
+
+class Subgroups(Frozen):
+    """What must hold of every subgroup that is large enough to be judged; a smaller one is reported.
+
+    minimum: so many cases must count for a metric. minimum_per_class: and so many of each class that it needs.
+    attributes: those that must be told and judged; where none is named, all that the data set tells, of which one
+    subgroup at least must be large enough for each limit.
+    """
+
+    minimum: Annotated[int, Field(ge=1)] = 50
+    minimum_per_class: Annotated[int, Field(ge=1)] = 10
+    attributes: tuple[Name, ...] = ()
+    floor: Floors = Field(default_factory=dict)
+    drop: Drops = Drops()
 
 
 class Gate(Frozen):
     """What must hold of one bundle; what is left out is not promised.
 
-    drop: float → int8. floor: least value of a metric of the network that ships, by its full name (`melanoma_auroc`).
+    drop: float → int8. floor: as `Floors`. ceiling: the same for what is better where it is less (`melanoma_ece`).
+    subgroup: besides, of every subgroup.
     equivalent: the artifact computes what the network it was built from computes, as `Equivalence` defines it; where
     the machine that built it cannot run it, a device must have computed it besides.
     integer_convolutions_min: share of the convolutions that must run as integer kernels (int8 only).
     float_operators_max: how many operators may run in float although the network quantizes them (int8 only).
+    undelegated_max: how many operators a delegate may leave to the processor; not measured where an engine has none.
     speedup_vs_fp32_min: not asked of an fp32 artifact. latency_p90_ms_max: of the network alone, at the profile's
     threads.
     """
 
     description: str = ""
     drop: Drops = Drops()
-    floor: dict[Annotated[Name, AfterValidator(_higher_is_better)], Share] = Field(default_factory=dict)
+    floor: Floors = Field(default_factory=dict)
+    ceiling: dict[Annotated[Name, AfterValidator(_lower_is_better)], Share] = Field(default_factory=dict)
+    subgroup: Subgroups = Subgroups()
     equivalent: bool = False
     speedup_vs_fp32_min: Positive | None = None
     latency_p90_ms_max: Positive | None = None
@@ -90,6 +134,7 @@ class Gate(Frozen):
     peak_memory_mib_max: Positive | None = None
     integer_convolutions_min: Share | None = None
     float_operators_max: Annotated[int, Field(ge=0)] | None = None
+    undelegated_max: Annotated[int, Field(ge=0)] | None = None
 
     @staticmethod
     def read(path: Path) -> "Gate":
@@ -100,6 +145,9 @@ class Gate(Frozen):
     def find(name: str) -> "Gate":
         """A gate by path or shipped name. Raises: EdgeskinError that lists the shipped ones; RecipeError as `read`."""
         return Gate.read(shipped.find("gates", name))
+
+
+_ABSOLUTE: tuple[tuple[str, Comparison], ...] = (("floor", "at least"), ("ceiling", "at most"))
 
 
 class Promise(Frozen):
@@ -120,7 +168,9 @@ class Promise(Frozen):
 
 
 class Verdict(Frozen):
-    """How a bundle came out of its gate. Passed means that every promise passed or was inherited, and there was one."""
+    """How a bundle came out of its gate. Passed means that every promise that was judged passed or was inherited, and
+    that there was one.
+    """
 
     state: Outcome
     promises: tuple[Promise, ...]
@@ -139,7 +189,7 @@ class _Term(Frozen):
     """A promise before it is judged.
 
     source: where the limit comes from, if not from the gate. why_not: why there is no number. where: what a bad number
-    should send the reader to.
+    should send the reader to. too_few: of how few cases it is, where they are too few to judge.
     """
 
     name: str
@@ -151,6 +201,7 @@ class _Term(Frozen):
     why_not: str = ""
     where: str = ""
     inherited_from: str | None = None
+    too_few: str = ""
 
 
 def judge(
@@ -174,8 +225,8 @@ def judge(
 
     Measured and bad is failed. Not measured is failed, or pending where its section is in `may_be_pending`. Accuracy
     that rests on evidence counts only where `accept_inherited` says so and the artifact is equivalent on the golden
-    cases, wherever it was run; otherwise it was not measured. Failed beats pending. A gate that promises nothing of
-    this network is not a pass.
+    cases, wherever it was run; otherwise it was not measured. Nor was it on images that the network has learnt from.
+    Failed beats pending. A gate that promises nothing of this network, or nothing that could be judged, is not a pass.
     """
     measurements = of_device(measurements, device)
     overlaid = {name: measurements.overlaid(of_device(later, device)) for name, later in (attested or {}).items()}
@@ -183,7 +234,8 @@ def judge(
 
     def settled(figures: Measurements, attested_by: str | None = None) -> Iterator[Promise]:
         terms = [
-            *_accuracy(figures, gate, card, accept_inherited, equivalent),
+            *_accuracy(counted := _counted(figures, card, accept_inherited, equivalent), gate, card),
+            *_subgroups(counted, gate.subgroup, card),
             *(_numerics(figures, card, measurements.verified) if gate.equivalent else ()),
             *_resources(figures, gate, precision, budget or Budget()),
         ]
@@ -192,7 +244,7 @@ def judge(
     later = (settled(figures, name) for name, figures in overlaid.items())
     promises = tuple(map(_weightiest, zip(settled(measurements), *later, strict=True)))
     states = {promise.state for promise in promises}
-    if not promises or "failed" in states:
+    if states <= {"reported"} or "failed" in states:
         return Verdict(state="failed", promises=promises)
     return Verdict(state="pending" if "pending" in states else "passed", promises=promises)
 
@@ -205,16 +257,23 @@ def _weightiest(same: Sequence[Promise]) -> Promise:
 
 def _settle(term: _Term, may_be_pending: Collection[Section], attested_by: str | None) -> Promise:
     limit = f"{term.comparison} {term.limit:.6g}{f' ({term.source})' if term.source else ''}"
+    measured, why_not = term.measured, term.why_not
+    if measured is not None and not _possible(term.section, measured):
+        measured, why_not = None, f"{measured:.6g} is no measurement"
     state: State
-    if term.measured is None:
+    if term.too_few:
+        state = "reported"
+        figure = "not measured" if measured is None else f"{measured:.6g}"
+        sentence = f"{figure}, of {term.too_few}: reported and not judged; it would have to be {limit}"
+    elif measured is None:
         state = "pending" if term.section in may_be_pending else "failed"
-        sentence = f"not measured{': ' + term.why_not if term.why_not else ''}; it must be {limit}"
+        sentence = f"not measured{': ' + why_not if why_not else ''}; it must be {limit}"
     else:
-        over = term.measured - term.limit if term.comparison == "at most" else term.limit - term.measured
+        over = measured - term.limit if term.comparison == "at most" else term.limit - measured
         good = over <= _ROUNDING
         state = ("inherited" if term.inherited_from else "passed") if good else "failed"
         source = f", from the evidence of {term.inherited_from}" if term.inherited_from else ""
-        sentence = f"{term.measured:.6g}{source}; {'is' if good else 'must be'} {limit}"
+        sentence = f"{measured:.6g}{source}; {'is' if good else 'must be'} {limit}"
         sentence += f" ({term.where})" if term.where and not good else ""
         sentence = f"on {attested_by}: {sentence}" if attested_by else sentence
     return Promise(
@@ -222,53 +281,98 @@ def _settle(term: _Term, may_be_pending: Collection[Section], attested_by: str |
         section=term.section,
         comparison=term.comparison,
         limit=term.limit,
-        measured=term.measured,
+        measured=measured,
         state=state,
         sentence=sentence,
-        attested_by=None if term.measured is None else attested_by,
+        attested_by=None if measured is None else attested_by,
     )
 
 
-def _accuracy(
-    measurements: Measurements, gate: Gate, card: ModelCard, accept_inherited: bool, equivalent: bool
-) -> Iterator[_Term]:
-    """equivalent: whether the artifact is on the golden cases, by everybody who ran it."""
-    report = measurements.accuracy
-    why_not = measurements.not_measured.get("accuracy", "")
-    if report is not None and report.inherited_from is not None:
-        if not accept_inherited:
-            report, why_not = None, "this profile does not accept inherited accuracy; give --data"
-        elif not equivalent:
-            report, why_not = None, "evidence counts only for an artifact that is equivalent on all golden cases"
-    figures = report.metrics if report is not None else {}
-    source = report.inherited_from if report is not None else None
+def _possible(section: Section, figure: float) -> bool:
+    """Whether anything can measure so: no time, size or memory is nothing or less, as by a clock that steps back."""
+    return math.isfinite(figure) and (section not in {"latency", "size", "memory"} or figure > 0)
 
-    def term(name: str, metric: str, limit: float, value: float | None, at: Comparison) -> _Term:
-        reason = why_not if report is None else _undefined_or_unknown(metric, figures)
+
+@dataclass(frozen=True)
+class _Accuracy:
+    """The accuracy that counts, None where none does, and why not."""
+
+    report: AccuracyReport | None
+    why_not: str
+
+    @property
+    def metrics(self) -> Mapping[str, MetricFigure]:
+        """The figures of all images."""
+        return {} if self.report is None else self.report.metrics
+
+    @property
+    def subgroups(self) -> tuple[SubgroupFigure, ...]:
+        """All subgroups; none where nobody looked."""
+        return () if self.report is None else self.report.subgroups or ()
+
+    def term(self, name: str, limit: float, value: float | None, at: Comparison, why_not: str, few: str = "") -> _Term:
+        """A promise on one figure. why_not: why there is none, where accuracy counts."""
         return _Term(
             name=name,
             section="accuracy",
             comparison=at,
             limit=limit,
             measured=value,
-            why_not=reason,
-            inherited_from=source,
+            why_not=self.why_not or why_not,
+            inherited_from=None if self.report is None else self.report.inherited_from,
+            too_few=few,
         )
 
-    for metric, limit in _drops(gate, card):
-        figure = figures.get(metric)
-        drop, bound = (figure.drop, figure.drop_upper95) if figure else (None, None)
-        yield term(f"{metric}_drop", metric, limit.estimate, drop, "at most")
-        yield term(f"{metric}_drop_upper95", metric, limit.bound, bound, "at most")
-    for metric, least in gate.floor.items():
-        figure = figures.get(metric)
-        yield term(metric, metric, least, figure.int8 if figure else None, "at least")
+
+def _counted(measurements: Measurements, card: ModelCard, accept_inherited: bool, equivalent: bool) -> _Accuracy:
+    """equivalent: whether the artifact is on the golden cases, by everybody who ran it."""
+    report = measurements.accuracy
+    if report is None:
+        return _Accuracy(None, measurements.not_measured.get("accuracy", ""))
+    why_not = ""
+    if report.inherited_from is not None and not accept_inherited:
+        why_not = "this profile does not accept inherited accuracy; give --data"
+    elif report.inherited_from is not None and not equivalent:
+        why_not = "evidence counts only for an artifact that is equivalent on all golden cases"
+    elif report.dataset in card.provenance.data and "train" in report.split.split("+"):
+        why_not = f"the network was trained on {report.split}; give another --split"
+    elif report.seen_in_training:
+        seen = report.seen_in_training
+        named = ", ".join(seen[:_NAMED]) + (", …" if len(seen) > _NAMED else "")
+        why_not = f"{len(seen)} of {report.n} images are known from training ({named}); give others"
+    return _Accuracy(None if why_not else report, why_not)
 
 
-def _drops(gate: Gate, card: ModelCard) -> Iterator[tuple[str, Limit]]:
+def _accuracy(counted: _Accuracy, gate: Gate, card: ModelCard) -> Iterator[_Term]:
+    figures = counted.metrics
+    for metric, limit in _drops(gate.drop, card):
+        why_not, figure = _undefined_or_unknown(metric, figures), figures.get(metric)
+        yield from _drop(counted, metric, limit, figure, why_not)
+    for limits, at in _ABSOLUTE:
+        for metric, value in getattr(gate, limits).items():
+            figure = figures.get(metric)
+            yield counted.term(metric, value, _shipped(figure), at, _undefined_or_unknown(metric, figures))
+
+
+def _drop(
+    counted: _Accuracy, name: str, limit: Limit, figure: MetricFigure | None, why_not: str, few: str = ""
+) -> Iterator[_Term]:
+    drop, bound = (figure.drop, figure.drop_upper95) if figure and figure.n else (None, None)
+    metric, _, subgroup = name.partition("[")
+    subgroup = subgroup and f"[{subgroup}"
+    yield counted.term(f"{metric}_drop{subgroup}", limit.estimate, drop, "at most", why_not, few)
+    yield counted.term(f"{metric}_drop_upper95{subgroup}", limit.bound, bound, "at most", why_not, few)
+
+
+def _shipped(figure: MetricFigure | None) -> float | None:
+    """The value of the network that ships; of no image there is none."""
+    return figure.int8 if figure is not None and figure.n else None
+
+
+def _drops(drops: Drops, card: ModelCard) -> Iterator[tuple[str, Limit]]:
     """The full name of every metric whose drop is limited, with its limit."""
     for key, kinds in _FITS.items():
-        limit: Limit | None = getattr(gate.drop, key)
+        limit: Limit | None = getattr(drops, key)
         for head in card.heads:
             if limit is not None and head.kind in kinds:
                 yield (key if head.kind == "mask" else f"{head.name}_{key}"), limit
@@ -319,6 +423,54 @@ def _numerics(measurements: Measurements, card: ModelCard, made_by: Verified) ->
         yield term("device_numerics", "at least", 1, float(measurements.equivalent is True) if ran else None)
 
 
+def _subgroups(counted: _Accuracy, rules: Subgroups, card: ModelCard) -> Iterator[_Term]:
+    """Of each limit, a promise for every subgroup; one that says so where no subgroup, or none of an attribute that is
+    asked for, could be judged.
+    """
+    limits: list[tuple[str, float | Limit]] = [*rules.floor.items(), *_drops(rules.drop, card)]
+    for metric, limit in limits:
+        judged: set[str] = set()
+        for one in counted.subgroups:
+            if rules.attributes and one.attribute not in rules.attributes:
+                continue
+            figure, few = one.metrics.get(metric), _too_few(one, metric, rules)
+            judged |= set() if few else {one.attribute}
+            yield from _of_subgroup(counted, f"{metric}[{one.name}]", limit, figure, few)
+        for attribute in rules.attributes or (() if judged else ("any subgroup",)):
+            if attribute not in judged:
+                yield from _of_subgroup(counted, f"{metric}[{attribute}]", limit, None, "", _unjudged(counted, rules))
+
+
+def _of_subgroup(
+    counted: _Accuracy, name: str, limit: float | Limit, figure: MetricFigure | None, few: str, why_not: str = ""
+) -> Iterator[_Term]:
+    if isinstance(limit, Limit):
+        yield from _drop(counted, name, limit, figure, why_not, few)
+    else:
+        yield counted.term(name, limit, _shipped(figure), "at least", why_not, few)
+
+
+def _too_few(one: SubgroupFigure, metric: str, rules: Subgroups) -> str:
+    """In words, where a subgroup has not enough cases for a metric."""
+    figure, weakest = one.metrics.get(metric), one.weakest.get(metric, 0)
+    n = figure.n if figure else 0
+    if n < rules.minimum:
+        return f"{n} cases, fewer than {rules.minimum}"
+    if weakest < rules.minimum_per_class:
+        return f"{weakest} cases of the rarest class, fewer than {rules.minimum_per_class}"
+    return ""
+
+
+def _unjudged(counted: _Accuracy, rules: Subgroups) -> str:
+    if counted.report is not None and counted.report.subgroups is None:
+        return "accuracy was measured without subgroups. Measure it again: --data DIR, or edgeskin evaluate"
+    told = ", ".join(dict.fromkeys(one.attribute for one in counted.subgroups)) or "none"
+    return (
+        f"no subgroup has this metric of {rules.minimum} cases, {rules.minimum_per_class} of the rarest class. "
+        f"Attributes that the data tell: {told}"
+    )
+
+
 _Bound: TypeAlias = tuple[float | None, str]
 """A limit, and where it comes from if not from the gate."""
 
@@ -361,7 +513,12 @@ def _resources(measured: Measurements, gate: Gate, precision: Precision, budget:
             (in_float, ""),
             None if names_in_float is None else len(names_in_float),
         ),
+        ("undelegated_operators", "placement", "at most", (gate.undelegated_max, ""), _undelegated(placement)),
     )
+    where = {
+        "float_operators": names_in_float or (),
+        "undelegated_operators": placement.undelegated if placement else (),
+    }
     for name, section, comparison, (limit, source), value in rows:
         if limit is not None:
             yield _Term(
@@ -372,5 +529,10 @@ def _resources(measured: Measurements, gate: Gate, precision: Precision, budget:
                 measured=value,
                 source=source,
                 why_not=measured.not_measured.get(section, ""),
-                where=", ".join((names_in_float or ())[:5]) if name == "float_operators" else "",
+                where=", ".join(where.get(name, ())[:_NAMED]),
             )
+
+
+def _undelegated(placement: PlacementFigure | None) -> float | None:
+    """How many operators a delegate left; None where nobody told, or the engine has no delegate."""
+    return None if placement is None or placement.partitions is None else len(placement.undelegated)

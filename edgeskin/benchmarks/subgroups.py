@@ -71,4 +71,3 @@ def _of_head(own: Answers) -> Iterator[tuple[str, MetricFigure, int]]:
     yield f"{name}_auroc", own.auroc(), min(classes.values())
     yield f"{name}_sensitivity", own.sensitivity(), classes["yes"]
     yield f"{name}_specificity", own.specificity(), classes["no"]
-    yield f"{name}_ece", own.calibration_error(), len(own.rows)

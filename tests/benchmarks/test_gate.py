@@ -1,10 +1,12 @@
 """Every state of a promise, and how they add up to an exit code; the limits are those of the design."""
 
+import math
+
 import pytest
 
 from edgeskin import shipped
-from edgeskin.benchmarks.gate import Drops, Gate, Limit, Section, Verdict, judge
-from edgeskin.benchmarks.measurements import EngineGap, Measurements, NumericsHop
+from edgeskin.benchmarks.gate import Drops, Gate, Limit, Section, Subgroups, Verdict, judge
+from edgeskin.benchmarks.measurements import EngineGap, Measurements, MetricFigure, NumericsHop, SubgroupFigure
 from edgeskin.contract.model import HeadSpec
 from edgeskin.errors import EdgeskinError, RecipeError
 
@@ -343,7 +345,7 @@ def test_a_gate_file_with_mistakes_names_them_all_with_the_nearest_key(tmp_path)
     path.write_text(
         'size_mb_max = 3\nintegre_convolutions_min = 0.9\nequivalent = "often"\n'
         "[drop]\nmask_jacard = { estimate = 0.1, bound = 0.1 }\nauroc = { estimate = 1.5 }\n"
-        "[floor]\nmelanoma_ece = 0.1\n"
+        "[floor]\nmelanoma_ece = 0.1\n[ceiling]\nmelanoma_auroc = 0.1\n[subgroup]\nminimum = 0\nflor = {}\n"
     )
     with pytest.raises(RecipeError) as caught:
         Gate.read(path)
@@ -355,10 +357,13 @@ def test_a_gate_file_with_mistakes_names_them_all_with_the_nearest_key(tmp_path)
         "drop.mask_jacard is not a known key; did you mean mask_jaccard?",
         "drop.auroc.estimate is 1.5",
         "drop.auroc.bound is missing",
-        "limit drop.ece instead",
+        "write ceiling.melanoma_ece, or limit drop.ece",
+        "write floor.melanoma_auroc",
+        "subgroup.minimum is 0",
+        "subgroup.flor is not a known key; did you mean floor?",
     ):
         assert sentence in text
-    assert len(caught.value.problems) == 7
+    assert len(caught.value.problems) == 10
 
 
 def test_an_unknown_gate_is_told_which_are_shipped():
@@ -451,3 +456,175 @@ def test_what_was_timed_at_other_threads_is_left_out(measured):
 def test_a_verdict_survives_json(measured, card):
     verdict = judge(measured, FULL, card, "int8")
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
+
+
+# --- calibration, subgroups, and what cannot be measured ---
+
+
+def with_accuracy(measured: Measurements, **changes: object) -> Measurements:
+    return measured.model_copy(update={"accuracy": measured.accuracy.model_copy(update=changes)})
+
+
+def with_metrics(measured: Measurements, **values: MetricFigure) -> Measurements:
+    return with_accuracy(measured, metrics={**measured.accuracy.metrics, **values})
+
+
+def group(attribute: str, value: str, figure: MetricFigure, weakest: int = 20) -> SubgroupFigure:
+    return SubgroupFigure(
+        attribute=attribute,
+        value=value,
+        n=figure.n,
+        metrics={"melanoma_auroc": figure},
+        weakest={"melanoma_auroc": weakest},
+    )
+
+
+GOOD = MetricFigure(float=0.81, int8=0.80, drop=0.01, drop_upper95=0.03, n=60)
+BAD = MetricFigure(float=0.61, int8=0.60, drop=0.01, drop_upper95=0.03, n=60)
+ASKED = Subgroups(floor={"melanoma_auroc": 0.7})
+
+
+def of_subgroups(measured: Measurements, card, rules: Subgroups, *groups: SubgroupFigure, **options: object) -> Verdict:
+    return judge(with_accuracy(measured, subgroups=groups), Gate(subgroup=rules), card, "int8", **options)
+
+
+@pytest.mark.parametrize(("ece", "code"), [(0.1, 0), (0.1001, 3), (None, 3)])
+def test_a_calibration_error_has_a_ceiling(measured, card, ece, code):
+    told = with_metrics(measured, melanoma_ece=MetricFigure(float=0.05, int8=ece, n=150))
+    assert judge(told, Gate(ceiling={"melanoma_ece": 0.1}), card, "int8").exit_code == code
+
+
+def test_a_floor_holds_in_every_subgroup(measured, card):
+    verdict = of_subgroups(measured, card, ASKED, group("sex", "female", GOOD), group("sex", "male", BAD))
+    assert {promise.name: promise.state for promise in verdict.promises} == {
+        "melanoma_auroc[sex=female]": "passed",
+        "melanoma_auroc[sex=male]": "failed",
+    }
+    assert verdict.exit_code == 3
+
+
+def test_a_drop_holds_in_every_subgroup(measured, card):
+    rules = Subgroups(drop=Drops(auroc=Limit(estimate=0.02, bound=0.02)))
+    verdict = of_subgroups(measured, card, rules, group("sex", "female", GOOD))
+    assert {promise.name: promise.state for promise in verdict.promises} == {
+        "melanoma_auroc_drop[sex=female]": "passed",
+        "melanoma_auroc_drop_upper95[sex=female]": "failed",
+    }
+
+
+@pytest.mark.parametrize(
+    ("few", "words"),
+    [
+        (group("sex", "male", BAD.model_copy(update={"n": 49})), "of 49 cases, fewer than 50"),
+        (group("sex", "male", BAD, weakest=9), "of 9 cases of the rarest class, fewer than 10"),
+    ],
+)
+def test_a_subgroup_of_too_few_cases_is_reported_and_not_judged(measured, card, few, words):
+    verdict = of_subgroups(measured, card, ASKED, group("sex", "female", GOOD), few)
+    (promise,) = verdict.in_state("reported")
+    assert (promise.name, promise.measured) == ("melanoma_auroc[sex=male]", 0.60)
+    assert words in promise.sentence
+    assert "reported and not judged; it would have to be at least 0.7" in promise.sentence
+    assert verdict.exit_code == 0
+
+
+@pytest.mark.parametrize("reasons", [{}, {"accuracy"}])
+def test_a_limit_of_which_no_subgroup_could_be_judged_was_not_measured(measured, card, reasons):
+    few = group("sex", "male", BAD, weakest=9)
+    for groups in ((few,), ()):
+        verdict = of_subgroups(measured, card, ASKED, *groups, may_be_pending=reasons)
+        assert state_of(verdict, "melanoma_auroc[any subgroup]") == ("pending" if reasons else "failed")
+        assert verdict.exit_code == (4 if reasons else 3)
+
+
+def test_an_attribute_that_is_asked_for_must_be_told(measured, card):
+    rules = ASKED.model_copy(update={"attributes": ("sex", "skin_type")})
+    verdict = of_subgroups(measured, card, rules, group("sex", "female", GOOD), group("age", "0-29", BAD))
+    assert {promise.name: promise.state for promise in verdict.promises} == {
+        "melanoma_auroc[sex=female]": "passed",
+        "melanoma_auroc[skin_type]": "failed",
+    }
+    assert "Attributes that the data tell: sex, age" in verdict.in_state("failed")[0].sentence
+
+
+def test_evidence_without_subgroups_measured_none(measured, card):
+    verdict = judge(inherited(measured), Gate(subgroup=ASKED), card, "int8", accept_inherited=True)
+    (promise,) = verdict.promises
+    assert (promise.name, promise.state) == ("melanoma_auroc[any subgroup]", "failed")
+    assert "measured without subgroups" in promise.sentence
+
+
+def test_what_is_only_reported_is_no_pass(measured, card):
+    few = group("sex", "male", GOOD, weakest=1)
+    mask_only = card.model_copy(update={"heads": card.heads[:1]})
+    verdict = of_subgroups(measured, mask_only, ASKED, few)
+    assert verdict.state == "failed"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_passes_neither_floor_nor_ceiling_nor_drop(measured, card, value):
+    wrong = MetricFigure(float=0.8, int8=0.8, n=150).model_copy(
+        update={"int8": value, "drop": value, "drop_upper95": value}
+    )
+    told = with_metrics(measured, melanoma_auroc=wrong, melanoma_ece=wrong)
+    limit = Limit(estimate=1, bound=1)
+    for gate in (
+        Gate(floor={"melanoma_auroc": 0}),
+        Gate(ceiling={"melanoma_ece": 1}),
+        Gate(drop=Drops(auroc=limit)),
+        Gate(drop=Drops(ece=limit)),
+    ):
+        verdict = judge(told, gate, card, "int8")
+        assert {promise.state for promise in verdict.promises if "diagnosis" not in promise.name} == {"failed"}
+        assert all(promise.measured is None for promise in verdict.promises)
+
+
+def test_figures_of_no_image_were_not_measured(measured, card):
+    empty = {name: figure.model_copy(update={"n": 0}) for name, figure in measured.accuracy.metrics.items()}
+    verdict = judge(with_accuracy(measured, metrics=empty, n=0), FULL, card, "int8")
+    assert states(verdict, "accuracy") == {"failed"}
+    assert {promise.measured for promise in verdict.promises if promise.section == "accuracy"} == {None}
+
+
+@pytest.mark.parametrize("figure", [0.0, -3.0, math.inf])
+def test_no_time_size_or_memory_is_nothing_or_less(measured, card, figure):
+    wrong = measured.model_copy(
+        update={
+            "latency": (measured.latency[0].model_copy(update={"p90_ms": figure}),),
+            "speed": measured.speed.model_copy(update={"speedup_vs_fp32": figure}),
+            "size_mib": figure,
+            "memory": measured.memory.model_copy(update={"peak_mib": figure}),
+        }
+    )
+    verdict = judge(wrong, FULL, card, "int8")
+    failed = {promise.name for promise in verdict.in_state("failed")}
+    assert failed == {"latency_p90_ms", "speedup_vs_fp32", "size_mib", "peak_memory_mib"}
+    assert all("is no measurement" in promise.sentence for promise in verdict.in_state("failed"))
+
+
+def test_images_that_were_seen_in_training_measure_nothing(measured, card):
+    seen = with_accuracy(measured, seen_in_training=("p1", "p2"))
+    verdict = judge(seen, FULL, card, "int8")
+    assert states(verdict, "accuracy") == {"failed"}
+    assert "2 of 150 images are known from training (p1, p2)" in verdict.in_state("failed")[0].sentence
+    assert judge(with_accuracy(measured, seen_in_training=()), FULL, card, "int8").exit_code == 0
+
+
+@pytest.mark.parametrize(("split", "state"), [("train", "failed"), ("train+val", "failed"), ("select+val", "passed")])
+def test_the_training_split_measures_nothing(measured, card, split, state):
+    assert states(judge(with_accuracy(measured, split=split), FULL, card, "int8"), "accuracy") == {state}
+
+
+@pytest.mark.parametrize(
+    ("update", "state", "sentence"),
+    [
+        ({"partitions": 1, "undelegated": ()}, "passed", "0; is at most 0"),
+        ({"partitions": 2, "undelegated": ("resize.1",)}, "failed", "1; must be at most 0 (resize.1)"),
+        ({"partitions": None, "undelegated": ()}, "failed", "not measured"),
+    ],
+)
+def test_operators_that_a_delegate_leaves_are_counted_and_named(measured, card, update, state, sentence):
+    told = measured.model_copy(update={"placement": measured.placement.model_copy(update=update)})
+    (promise,) = judge(told, Gate(undelegated_max=0), card, "int8").promises
+    assert (promise.name, promise.state) == ("undelegated_operators", state)
+    assert sentence in promise.sentence
