@@ -26,6 +26,7 @@ EXTRA_OF = {
     "OpenSSL": "sign",
     "cryptography": "sign",
     "cyclonedx": "sign",
+    "packageurl": "sign",
     "sklearn": "analysis",
     "optuna": "search",
 }

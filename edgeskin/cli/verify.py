@@ -21,7 +21,8 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
-    """Compare every file with the manifest, and the signature with a key, reading only.
+    """Compare every file with the manifest, and see who signed.
+
 
     A damaged signature, or one of another manifest, is refused always; a bundle without one only where a key is given
     or configured, or with --require-signature.

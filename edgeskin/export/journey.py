@@ -16,7 +16,8 @@ from edgeskin.contract.model import ModelCard
 from edgeskin.data.duplicates import Progress
 from edgeskin.data.sets import open_like
 from edgeskin.errors import DataError, EdgeskinError, GraphError, TargetError
-from edgeskin.export import evaluate, golden, reference
+from edgeskin.export import card as model_card
+from edgeskin.export import evaluate, golden, reference, sbom
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.form import form_of
 from edgeskin.export.golden import Golden
@@ -149,6 +150,9 @@ def export(
         written = _report(graph, artifact, building, form, measured, verdict, profile, out)
         written = written.model_copy(update={"layer_sizes": layers})
         report.write(building, written)
+        model_card.write(building, written, graph)
+        if sbom.missing() is None:
+            sbom.write(building, written, graph.card)
         bundle.write_manifest(
             building,
             target=target.name,
@@ -250,6 +254,10 @@ def _next(measured: Measurements, verdict: Verdict, profile: Profile, out: str) 
     if any(promise.section != "accuracy" for promise in verdict.in_state("pending")) or measured.verified != "device":
         yield "Attest", f"edgeskin attest {out}" + (f" --threads {profile.threads}" if profile.threads > 1 else "")
     yield "Verify", f"edgeskin verify {out}"
+    if verdict.state == "passed":
+        yield "Sign", f"edgeskin sign {out} --key PEM"
+    if sbom.missing() is not None:
+        yield "SBOM", "pip install 'edgeskin[sign]', and export again"
 
 
 def _told(sentence: str | None) -> Iterator[str]:

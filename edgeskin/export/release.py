@@ -1,4 +1,4 @@
-"""Releases: Graph folders whose gate passed, kept under a name."""
+"""Releases: Graph folders whose gate passed, kept under a name, each with its model card."""
 
 import re
 import tempfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeskin import files
 from edgeskin.errors import BundleError, GraphError
-from edgeskin.export import journey
+from edgeskin.export import card, journey
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import PARTS, Graph
@@ -29,7 +29,8 @@ def release(
     if place.exists():
         raise BundleError(f"{place}: exists already, and a release is never replaced. Choose another name")
     with tempfile.TemporaryDirectory(prefix="edgeskin-") as temporary:
-        verdict = journey.export(graph, profile, Path(temporary) / "bundle", say=say).verdict
+        done = journey.export(graph, profile, Path(temporary) / "bundle", say=say)
+    verdict = done.verdict
     if verdict.state != "passed":
         trouble = (*verdict.in_state("failed"), *verdict.in_state("pending"))
         raise BundleError(
@@ -42,6 +43,7 @@ def release(
                 files.copy(graph.folder / part, building / part)
         if Graph.open(building).sha256 != graph.sha256:
             raise GraphError(f"{graph.folder}: was changed while it was judged. Release it again")
+        card.write(building, done.report, graph)
     if make_default:
         files.write_text(folder / "default", f"{name}\n")
     return place

@@ -38,10 +38,11 @@ from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.write import write_onnx
+from edgeskin.optional import missing
 from edgeskin.screen.predictor import Predictor
 from edgeskin.targets.onnx import OnnxSession, OnnxTarget
 
-JUDGED = {"report.json", "report.md", "report.html", "report.junit.xml", "manifest.json"}
+JUDGED = {"report.json", "report.md", "report.html", "report.junit.xml", "MODEL_CARD.md", "manifest.json"}
 """What says when and where it was made, and so differs between two equal exports."""
 LABELS = {
     "labels/mask.txt": "lesion\n",
@@ -53,7 +54,8 @@ LABELS = {
 def test_an_int8_bundle_holds_everything_and_is_intact(bundle: Path, small_graph: Graph) -> None:
     found = contents(bundle)
     golden = {f"golden/{name}": data for name, data in contents(small_graph.golden).items()}
-    assert set(found) == {"model.onnx", "model.json", *LABELS, *golden, *JUDGED}
+    told = {"sbom.cdx.json"} if missing("cyclonedx") is None else set[str]()
+    assert set(found) == {"model.onnx", "model.json", *LABELS, *golden, *JUDGED, *told}
     assert {name: found[name].decode() for name in LABELS} == LABELS
     assert {name: found[name] for name in golden} == golden
     assert found["model.json"] == (small_graph.folder / "model.json").read_bytes()
