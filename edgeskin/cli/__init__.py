@@ -28,6 +28,7 @@ from edgeskin.cli import (
     inspect,
     predict,
     release,
+    report,
     search,
     sign,
     terminal,
@@ -58,6 +59,7 @@ app.command()(attest.attest)
 app.command()(verify.verify)
 app.command()(sign.sign)
 app.command()(inspect.inspect)
+app.command()(report.report)
 app.command()(release.release)
 app.command()(predict.predict)
 app.command()(doctor.doctor)

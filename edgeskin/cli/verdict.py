@@ -1,6 +1,7 @@
 """How a judged bundle is shown: for people as marks and sentences, for machines as one object on one line."""
 
 import json
+import os
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -12,11 +13,15 @@ if TYPE_CHECKING:
     from edgeskin.benchmarks.measurements import NumericsHop
     from edgeskin.benchmarks.report import Report
 
-MARKS = {"passed": "✓", "inherited": "✓", "pending": "…", "failed": "✗"}
+MARKS = {"passed": "✓", "inherited": "✓", "reported": "·", "pending": "…", "failed": "✗"}
 
 
 def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Print a verdict on stdout: its state and what stands against it; with `verbose` everything it rests on."""
+    """Print a verdict on stdout: its state and what stands against it; with `verbose` everything it rests on.
+
+    In a step of a GitHub workflow it is told as annotations and in the job's summary too.
+    """
+    _announce(report)
     verdict = report.verdict
     if as_json:
         facts = {
@@ -33,7 +38,7 @@ def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose:
         return
     counts = ", ".join(
         f"{len(verdict.in_state(state))} {state}"
-        for state in ("passed", "inherited", "pending", "failed")
+        for state in ("passed", "inherited", "reported", "pending", "failed")
         if verdict.in_state(state)
     )
     typer.echo(f"{verdict.state}: {folder} ({counts or 'the gate promises nothing of this network'})")
@@ -47,6 +52,18 @@ def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose:
     if verbose:
         for line in hops(report.measurements.numerics):
             typer.echo(line)
+
+
+def _announce(report: "Report") -> None:
+    """On stderr, which a runner reads for commands as it reads stdout (actions/runner, ScriptHandler.cs)."""
+    from edgeskin.benchmarks.report import github
+
+    if not github.running(os.environ):
+        return
+    for line in github.annotations(report):
+        typer.echo(line, err=True)
+    if place := os.environ.get("GITHUB_STEP_SUMMARY"):
+        github.summarize(report, Path(place))
 
 
 def hops(compared: "tuple[NumericsHop, ...]") -> Iterator[str]:

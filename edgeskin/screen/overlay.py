@@ -22,17 +22,17 @@ _RIM = (0, 0, 0)
 _SUBPIXEL_BITS = 4
 
 
-def backdrop(photo: UInt8) -> UInt8:
+def backdrop(photo: UInt8, longest_side: int = LONGEST_SIDE) -> UInt8:
     """The photo at the size of its overlay. Shapes: uint8 RGB [H, W, 3] -> [h, w, 3]."""
     height, width = photo.shape[:2]
-    scale = LONGEST_SIDE / max(height, width)
+    scale = longest_side / max(height, width)
     if scale >= 1:
         return photo
     return resize(photo, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
-def draw(background: UInt8, mask: Mask) -> UInt8:
-    """The outline of the mask on the photo.
+def draw(background: UInt8, mask: Mask, colour: tuple[int, int, int] = _LINE, rim: int = 3) -> UInt8:
+    """The outline of the mask on the photo. colour: RGB. rim: its dark rim, in widths of the line; 1 is none.
 
     Shapes: background uint8 RGB [h, w, 3], mask [H, W] of the same photo at its own size -> uint8 RGB [h, w, 3].
     """
@@ -42,8 +42,8 @@ def draw(background: UInt8, mask: Mask) -> UInt8:
     scale = np.array([width / mask.shape[1], height / mask.shape[0]])
     scaled = [np.rint(((outline + 0.5) * scale - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32) for outline in outlines]
     line = max(1, round(max(height, width) / 300))
-    for colour, thickness in ((_RIM, 3 * line), (_LINE, line)):
-        cv2.polylines(picture, scaled, True, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    for ink, thickness in ((_RIM, rim * line), (colour, line)):
+        cv2.polylines(picture, scaled, True, ink, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     return picture
 
 

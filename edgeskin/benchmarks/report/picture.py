@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Picture:
-    """One case. words: truth and answer of every head, in one line. width, height: of the JPEG, in pixels."""
+    """One case. words: answer and truth, a line for each head. width, height: of the JPEG, in pixels."""
 
     image_id: str
-    words: str
+    words: tuple[str, ...]
     width: int
     height: int
     jpeg: bytes = field(repr=False)

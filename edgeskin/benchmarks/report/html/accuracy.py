@@ -9,6 +9,7 @@ from edgeskin.benchmarks.measurements import (
     AccuracyReport,
     Confusion,
     Curves,
+    Interval,
     JaccardCounts,
     MetricFigure,
     Reliability,
@@ -26,6 +27,7 @@ from edgeskin.benchmarks.report.html.parts import (
     legend,
     missing,
     plain,
+    scrolling,
     section,
     table,
 )
@@ -222,10 +224,7 @@ def _confusion(name: str, confusion: Confusion, form: str) -> Markup:
         cells = [_cell(count, before, total) for before, count in zip(floats, ints, strict=True)]
         rows.append(element("tr", element("th", _words(label), scope="row"), *cells))
     caption = f"Confusion, {plain(name)}: truth by row, answer of {form} by column; a change from float in brackets"
-    made = element(
-        "table", element("caption", caption), element("thead", head), element("tbody", *rows), class_="confusion"
-    )
-    return element("div", made, class_="table", tabindex="0", role="region", aria_label=caption)
+    return scrolling(caption, element("thead", head), element("tbody", *rows), kind="confusion")
 
 
 def _cell(count: int, before: int, total: int) -> Markup:
@@ -256,12 +255,20 @@ def _subgroups(subgroups: Sequence[SubgroupFigure] | None, form: str) -> Markup:
         Column("cases", number=True),
         Column("of the rarest class", number=True),
     )
-    return joined(table(plain(metric), columns, _subgroup_rows(subgroups, metric, len(columns))) for metric in metrics)
+    return joined(
+        element(
+            "details",
+            element("summary", plain(metric)),
+            table(
+                f"{plain(metric)}; grey where no interval is claimed", columns, _rows(subgroups, metric, len(columns))
+            ),
+            open="" if number == 0 else None,
+        )
+        for number, metric in enumerate(metrics)
+    )
 
 
-def _subgroup_rows(
-    subgroups: Sequence[SubgroupFigure], metric: str, columns: int
-) -> Iterator[Sequence[Child] | Markup]:
+def _rows(subgroups: Sequence[SubgroupFigure], metric: str, columns: int) -> Iterator[Sequence[Child] | Markup]:
     for attribute, members in groupby(subgroups, key=lambda one: one.attribute):
         yield group(_words(attribute), columns)
         for one in members:
@@ -270,12 +277,17 @@ def _subgroup_rows(
                 continue
             yield (
                 _words(one.value),
-                None if known.int8 is None else charts.meter(known.int8, interval=known.ci95),
+                None if known.int8 is None else _bar(known.int8, known.ci95),
                 element("b", decimals(known.int8)),
                 interval(known.ci95),
                 str(known.n),
                 str(one.weakest.get(metric, known.n)),
             )
+
+
+def _bar(value: float, ends: Interval | None) -> Markup:
+    known = ends is not None and None not in ends
+    return charts.meter(value, "ships" if known else "few", ends if known else None)
 
 
 # --- worst cases ---
@@ -295,7 +307,7 @@ def _worst(report: AccuracyReport, pictures: Sequence[Picture]) -> Markup:
         if here:
             made.append(element("h4", title.capitalize()))
             drawn = [
-                figure(case.image_id, _image(picture), f"{what} {decimals(case.score)}; {picture.words}")
+                figure(case.image_id, _image(picture), *_lines(f"{what} {decimals(case.score)}", *picture.words))
                 for case, picture in here
             ]
             made.append(element("div", *drawn, class_="cases"))
@@ -305,14 +317,18 @@ def _worst(report: AccuracyReport, pictures: Sequence[Picture]) -> Markup:
     return joined((_how_to_see(bool(shown)), *made))
 
 
+def _lines(*words: str) -> Iterator[Markup]:
+    return (element("span", line, class_="row") for line in words)
+
+
 def _how_to_see(shown: bool) -> Markup:
     if shown:
         return element(
             "p",
             "Outlines:",
-            element("span", class_="swatch", style="background:#00c853"),
+            element("span", class_="swatch", style="background:#ffd400"),
             "truth",
-            element("span", class_="swatch", style="background:#00e5ff"),
+            element("span", class_="swatch", style="background:#00ffff"),
             "answer. This page holds photographs: it is for whoever may see them.",
             class_="small",
         )
@@ -330,7 +346,7 @@ def _image(picture: Picture) -> Markup:
     return element(
         "img",
         src=f"data:image/jpeg;base64,{data}",
-        alt=f"{picture.image_id}: {picture.words}",
+        alt=f"{picture.image_id}: {'; '.join(picture.words)}",
         width=picture.width,
         height=picture.height,
     )

@@ -26,7 +26,7 @@ from edgeskin.benchmarks.report.html.parts import (
     section,
     table,
 )
-from edgeskin.benchmarks.report.words import NOT_MEASURED, counted, interval, number, unit
+from edgeskin.benchmarks.report.words import NOT_MEASURED, counted, number, unit
 from edgeskin.benchmarks.size import LayerSize
 
 LARGEST = 15
@@ -98,7 +98,7 @@ def speed(measured: Measurements) -> Markup:
 def _faster(ratio: SpeedRatio | None) -> Markup | None:
     if ratio is None or ratio.speedup_vs_fp32 is None:
         return None
-    ends = f" (95 % interval {interval((ratio.low, ratio.high))})" if ratio.low is not None else ""
+    ends = f" (95 % interval {number(ratio.low, 3)} – {number(ratio.high, 3)})" if ratio.low is not None else ""
     how = f"{ratio.pairs} interleaved pairs, threads: {ratio.threads}"
     return element("p", element("b", f"{ratio.speedup_vs_fp32:.2f}× as fast as fp32"), f"{ends}: {how}.")
 
@@ -290,7 +290,7 @@ def placement(place: PlacementFigure | None, why_not: str | None) -> Markup:
     pairs: list[tuple[str, Child]] = [
         ("ran on", place.provider),
         ("integer convolutions", f"{place.integer_convolutions} of {place.convolutions}{share}" if told else why_not),
-        ("left in float", NOT_MEASURED if left is None else counted(left).replace("nothing", "nothing it quantizes")),
+        ("left in float", NOT_MEASURED if left is None else counted(left) if left else "nothing that is quantized"),
     ]
     if place.partitions is not None:
         pairs += [("parts a delegate took over", str(place.partitions)), ("run outside it", counted(place.undelegated))]

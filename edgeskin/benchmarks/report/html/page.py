@@ -8,7 +8,7 @@ from edgeskin.benchmarks.gate import Promise
 from edgeskin.benchmarks.measurements import Measurements, MetricFigure
 from edgeskin.benchmarks.report.html import machine
 from edgeskin.benchmarks.report.html.accuracy import accuracy
-from edgeskin.benchmarks.report.html.markup import Child, Markup, element
+from edgeskin.benchmarks.report.html.markup import Child, Markup, element, joined
 from edgeskin.benchmarks.report.html.parts import Column, facts, group, listed, plain, section, state, table
 from edgeskin.benchmarks.report.model import Report
 from edgeskin.benchmarks.report.picture import Picture
@@ -122,11 +122,14 @@ def _beside(one: MetricFigure) -> Iterator[str]:
 
 
 def _machine_tiles(measured: Measurements, report: Report) -> Iterator[Markup]:
-    timed = measured.model_latency(report.precision)
+    timed, ratio = measured.model_latency(report.precision), measured.speed
     if timed is not None and timed.p90_ms is not None:
-        yield _tile("latency p90", f"{number(timed.p90_ms, 3)} ms", f"{timed.name}, threads: {timed.threads}")
-    if measured.speed is not None and measured.speed.speedup_vs_fp32 is not None:
-        yield _tile("speed against fp32", f"{measured.speed.speedup_vs_fp32:.2f}×", f"{measured.speed.pairs} pairs")
+        faster = (
+            None if ratio is None or ratio.speedup_vs_fp32 is None else f"{ratio.speedup_vs_fp32:.2f}× as fast as fp32"
+        )
+        yield _tile(
+            "latency p90", f"{number(timed.p90_ms, 3)} ms", f"threads: {timed.threads}", *filter(None, (faster,))
+        )
     if measured.size_mib is not None:
         yield _tile("size", unit(float(f"{measured.size_mib:.3g}"), "MiB"), report.artifact)
     if measured.memory is not None and measured.memory.total_mib is not None:
@@ -153,16 +156,14 @@ def _promises(promises: Sequence[Promise]) -> Markup:
         return section("promises", "Promises", nothing)
     columns = (
         Column("promise"),
-        Column("measured", number=True),
-        Column("limit", number=True),
+        Column("measured, and its limit", number=True),
         Column("state"),
-        Column("by"),
     )
     rows: list[Sequence[Child] | Markup] = []
     for name, members in groupby(sorted(promises, key=_section_of), key=lambda promise: promise.section):
         rows.append(group(name, len(columns)))
         rows += [_promise(promise) for promise in members]
-    return section("promises", "Promises", table("One number against one limit each", columns, rows))
+    return section("promises", "Promises", table("One number against one limit each", columns, rows, kind="promises"))
 
 
 _SECTIONS = ("accuracy", "numerics", "latency", "size", "memory", "placement")
@@ -175,11 +176,9 @@ def _section_of(promise: Promise) -> int:
 def _promise(promise: Promise) -> Sequence[Child]:
     bound = {"at most": "≤", "at least": "≥"}[promise.comparison]
     return (
-        plain(promise.name).replace(" upper95", ", 95 % bound"),
-        element("b", number(promise.measured, 4)),
-        f"{bound} {number(promise.limit, 4)}",
-        state(promise.state),
-        promise.attested_by or ("" if promise.measured is None else "this machine"),
+        plain(promise.name),
+        joined((element("b", number(promise.measured, 4)), element("span", f"{bound} {number(promise.limit, 4)}"))),
+        joined((state(promise.state), None if promise.attested_by is None else f" on {promise.attested_by}")),
     )
 
 

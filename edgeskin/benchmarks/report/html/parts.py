@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from edgeskin.benchmarks.report.html.markup import Child, Markup, element, joined
 from edgeskin.benchmarks.report.words import MARKS, NOT_MEASURED
 
-_ACRONYMS = {"auroc": "AUROC", "ece": "calibration error", "mcc": "MCC", "f1": "F1"}
+_WORDS = {
+    "auroc": "AUROC",
+    "ece": "calibration error",
+    "mcc": "MCC",
+    "f1": "F1",
+    "jaccard": "Jaccard",
+    "dice": "Dice",
+    "vs": "against",
+    "ms": "(ms)",
+    "mib": "(MiB)",
+    "upper95": "(95 % bound)",
+}
 
 
 @dataclass(frozen=True)
@@ -29,14 +40,21 @@ def section(anchor: str, title: str, *parts: Child) -> Markup:
     return element("section", heading, *parts, id=anchor, aria_labelledby=f"{anchor}-title")
 
 
-def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Child] | Markup]) -> Markup:
-    """A table that scrolls on its own where it is wider than the page; its first column names the rows.
+def table(
+    caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Child] | Markup], kind: str | None = None
+) -> Markup:
+    """A table of columns; the first names the rows. A row that is markup already, such as `group`, is taken as it is.
 
-    A row that is markup already, such as `group`, is taken as it is.
+    kind: its class.
     """
     head = element("tr", *(element("th", one.title, scope="col", class_=one.style) for one in columns))
     body = [row if isinstance(row, Markup) else _row(columns, row) for row in rows]
-    made = element("table", element("caption", caption), element("thead", head), element("tbody", *body))
+    return scrolling(caption, element("thead", head), element("tbody", *body), kind=kind)
+
+
+def scrolling(caption: str, *parts: Child, kind: str | None = None) -> Markup:
+    """A table that scrolls on its own where it is wider than the page. parts: what is in it."""
+    made = element("table", element("caption", element("span", caption)), *parts, class_=kind)
     return element("div", made, class_="table", tabindex="0", role="region", aria_label=caption)
 
 
@@ -86,5 +104,5 @@ def missing(reason: str | None = None) -> Markup:
 
 
 def plain(metric: str) -> str:
-    """A metric's name in words: `mask_pixel_sensitivity` is mask pixel sensitivity."""
-    return " ".join(_ACRONYMS.get(word, word) for word in metric.split("_"))
+    """The name of a metric or promise in words: `melanoma_auroc_drop` is melanoma AUROC drop."""
+    return " ".join(_WORDS.get(word, word) for word in metric.split("_"))
