@@ -201,7 +201,8 @@ def warning(figure: LatencyFigure) -> str | None:
     if seen.others_share is not None and seen.others_share > OTHERS_SHARE:
         busy.append(f"other work took {seen.others_share:.0%} of all cores' time (more than {OTHERS_SHARE:.0%})")
     if seen.newly_throttled:
-        hot.append(f"heat slowed the CPU {seen.newly_throttled} times meanwhile")
+        times = "once" if seen.newly_throttled == 1 else f"{seen.newly_throttled} times"
+        hot.append(f"heat slowed the CPU {times} meanwhile")
     if seen.throttled:
         hot.append(f"the machine was being slowed down ({', '.join(seen.throttled)})")
     if seen.cooled is False:

@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 
 from edgeskin import targets
-from edgeskin.benchmarks import device, evidence, latency, memory
+from edgeskin.benchmarks import beside, cold, device, evidence, latency, memory
+from edgeskin.benchmarks.conditions import Watch
 from edgeskin.benchmarks.gate import Section
 from edgeskin.benchmarks.measurements import (
     AccuracyReport,
+    ColdStart,
     Form,
     LatencyFigure,
     Measurements,
@@ -23,6 +25,7 @@ from edgeskin.benchmarks.measurements import (
     PlacementFigure,
     SpeedRatio,
 )
+from edgeskin.benchmarks.memory import NotMeasured
 from edgeskin.data.cases import Cases
 from edgeskin.data.duplicates import Progress
 from edgeskin.errors import GraphError
@@ -64,12 +67,16 @@ def measure(
         alone = of_artifact(here, cases, reference, "quick", fp32=fp32, say=say)
         accuracy = _accuracy(graph, form, here.default, fp32, labelled, profile.split, say, progress)
     unknown = {} if accuracy is not None else {"accuracy": _no_evidence(graph, form, profile.split)}
+    others = beside.Beside()
+    if target.name in _BESIDE:
+        others = beside.beside(graph, precision, cases.cases[0].inputs, "quick", threads)
     return alone.model_copy(
         update={
             "accuracy": accuracy,
             "reads_back": target.read(artifact) == target.holds(graph, precision),
             "numerics": (*_chain(graph, precision), *reference.shown, *alone.numerics),
-            "not_measured": alone.not_measured | unknown,
+            "latency": (*alone.latency, *others.figures),
+            "not_measured": alone.not_measured | unknown | dict(others.not_measured),
         }
     )
 
@@ -133,6 +140,8 @@ def of_artifact(
     say("measuring speed and memory")
     speed = _speed(here, fp32, cases, mode)
     used = memory_of(artifact, cases.card.size, here.threads)
+    started = cold.measure(artifact, cases.card.size, mode, threads=here.threads) if mode == "release" else None
+    not_started = {"cold start": started.reason} if isinstance(started, NotMeasured) else {}
     placement = PlacementFigure.of(here.labels[""].placement())
     untold = f"{placement.provider} does not tell which convolutions run on integers"
     unknown = {"placement": untold} if placement.integer_convolutions is None else {}
@@ -141,14 +150,17 @@ def of_artifact(
             "numerics": hops,
             "latency": speed.figures,
             "speed": speed.ratio,
+            "cold_start": started if isinstance(started, ColdStart) else None,
             "size_mib": size_mib(here.labels[""].path),
             "memory": used.figure,
             "placement": placement,
-            "not_measured": used.not_measured | unknown,
+            "not_measured": used.not_measured | unknown | not_started,
         }
     )
 
 
+_BESIDE = frozenset({"tensorrt"})
+"""The targets beside whose times those of other engines on the same processor stand."""
 _ONLY_DEVICES: tuple[Section, ...] = ("numerics", "latency", "memory", "placement")
 """What nobody but an engine that runs the artifact can tell; numerics are then known of the saved bytes alone."""
 
@@ -206,14 +218,15 @@ class _Speed:
 
 def _speed(here: Here, fp32: Runnable | None, cases: Golden, mode: latency.Mode) -> _Speed:
     inputs, threads, precision = cases.cases[0].inputs, here.threads, here.artifact.precision
+    watch = Watch.of(mode)
     own = tuple(
         figure
         for label, session in here.labels.items()
-        for figure in latency.of_network(session, inputs, mode, f"model {precision}{label}", threads)
+        for figure in latency.of_network(session, inputs, mode, f"model {precision}{label}", threads, watch=watch)
     )
     if fp32 is None or precision == "fp32":
         return _Speed(own, None)
-    before = latency.of_network(fp32, inputs, mode, "model fp32", threads)
+    before = latency.of_network(fp32, inputs, mode, "model fp32", threads, watch=watch)
     return _Speed((*own, *before), latency.speedup(fp32, here.default, inputs, mode, threads))
 
 

@@ -1,11 +1,19 @@
 """Latency by a clock that the tests wind, so that every expected figure is exact."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from edgeskin.benchmarks import latency
+from edgeskin.benchmarks.conditions import Moment, Watch
+from edgeskin.benchmarks.measurements import Conditions, LatencyFigure, SpeedRatio
+from edgeskin.errors import EdgeskinError
+from edgeskin.targets import base
+from edgeskin.targets.base import Float32, Times, UInt8
 
 MS = 1_000_000
 
@@ -109,3 +117,154 @@ def test_pairs_alternate_which_side_goes_first() -> None:
 
     latency.ratio(side("slow"), side("fast"), "quick", 1, clock=clock)
     assert order[10:18] == ["slow", "fast", "fast", "slow", "slow", "fast", "fast", "slow"]
+
+
+# --- clocks that lie ---
+
+
+@pytest.mark.parametrize("step_ms", [0, -1, -10_000])
+def test_a_clock_that_stands_still_or_steps_backwards_gives_no_figure(step_ms: float) -> None:
+    clock = Stopwatch()
+    with pytest.raises(EdgeskinError, match=rf"^model int8: the clock says that a run took {step_ms:g} ms"):
+        latency.measure(clock.taking([10] * 15 + [step_ms] * 100), "quick", "model int8", 1, clock=clock)
+
+
+@pytest.mark.parametrize("step_ms", [0, -1])
+@pytest.mark.parametrize("wrong", ["slow", "fast"])
+def test_nor_a_ratio(step_ms: float, wrong: str) -> None:
+    clock = Stopwatch()
+    times = {"slow": itertools.repeat(10.0), "fast": itertools.repeat(5.0)}
+    times[wrong] = itertools.chain([10.0] * 20, itertools.repeat(step_ms))
+    with pytest.raises(EdgeskinError, match="the clock says"):
+        latency.ratio(clock.taking(times["slow"]), clock.taking(times["fast"]), "quick", 1, clock=clock)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, math.nan, math.inf])
+def test_nor_do_times_that_an_engine_says_it_took(wrong: float) -> None:
+    with pytest.raises(EdgeskinError, match="which no run does; nothing was measured"):
+        latency.of([1.0, wrong, 2.0], "quick", "engine", 1)
+
+
+def test_no_samples_are_no_figure() -> None:
+    with pytest.raises(EdgeskinError, match="engine: nothing was timed"):
+        latency.of([], "quick", "engine", 1)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -3.0, math.inf])
+def test_a_file_with_a_time_or_ratio_of_nothing_less_or_without_end_is_not_read(wrong: float) -> None:
+    good = latency.of([1.0, 2.0], "quick", "m", 1).model_dump()
+    with pytest.raises(ValidationError):
+        LatencyFigure.model_validate(good | {"p90_ms": wrong})
+    with pytest.raises(ValidationError):
+        SpeedRatio.model_validate({"threads": 1, "speedup_vs_fp32": wrong, "pairs": 3})
+
+
+# --- histograms ---
+
+
+@pytest.mark.parametrize("samples", [1, 2, 50, 1024, 6000])
+def test_every_sample_is_in_a_histogram_of_at_most_40_bins(samples: int) -> None:
+    taken = np.random.default_rng(samples).gamma(3, 2, samples) + 1
+    found = latency.histogram(taken)
+    assert sum(found.counts) == samples
+    assert len(found.counts) == len(found.edges_ms) - 1 <= 40
+    assert found.edges_ms[0] == pytest.approx(taken.min(), abs=1e-6)
+    assert found.edges_ms[-1] == pytest.approx(taken.max(), abs=1e-6)
+
+
+def test_one_slow_sample_does_not_squeeze_the_others_into_one_bin() -> None:
+    found = latency.histogram([*np.linspace(10, 11, 999), 5000.0])
+    assert (found.counts[-1], found.edges_ms[-1]) == (10, 5000.0)  # a hundredth lies beyond the 99th percentile
+    assert max(found.counts[:-1]) < 50
+
+
+def test_equal_samples_are_one_bin() -> None:
+    found = latency.histogram([3.0] * 70)
+    assert (found.edges_ms, found.counts) == ((3.0, 3.0), (70,))
+
+
+def test_a_figure_holds_the_histogram_of_its_samples() -> None:
+    figure = latency.of([1.0, 2.0, 3.0, 4.0], "quick", "m", 1)
+    assert figure.histogram == latency.histogram([1.0, 2.0, 3.0, 4.0])
+
+
+# --- pictures at once ---
+
+
+class Engine:
+    """Tells a time of its own for each batch, and of it what it computed."""
+
+    metadata_width = None
+    device_mib = None
+
+    def run(self, image: UInt8, metadata: Float32 | None = None) -> Mapping[str, Float32]:
+        return {}
+
+    def times(self, image: UInt8, metadata: Float32 | None, effort: base.Effort) -> Times:
+        each_ms = 2.0 + len(image)
+        return Times((each_ms - 1,) * effort.iterations, (each_ms,) * effort.iterations)
+
+
+def test_throughput_is_of_all_pictures_of_a_run() -> None:
+    pictures = np.zeros((8, 3, 2, 2), np.uint8)
+    whole, alone = latency.of_network(Engine(), (pictures, None), "quick", "model int8, batch 8", 1)
+    assert (whole.batch, whole.mean_ms, whole.pictures_per_s) == (8, 10.0, 800.0)
+    assert (alone.name, alone.batch, alone.mean_ms) == ("model int8, batch 8, engine alone", 8, 9.0)
+
+
+# --- what the machine did meanwhile ---
+
+
+def test_a_figure_tells_what_the_machine_was_like_before_the_warm_up_and_after() -> None:
+    clock, looks = Stopwatch(), list[int]()
+
+    def look() -> Moment:
+        looks.append(clock.runs)
+        return Moment(temperature_c=40.0 + clock.runs, cores_s=float(clock.runs), busy_s=float(clock.runs))
+
+    figure = latency.measure(clock.taking(itertools.repeat(100)), "quick", "m", 1, watch=Watch(look=look), clock=clock)
+    assert looks == [0, 55]
+    assert figure.conditions is not None
+    assert figure.conditions.temperature_c == (40.0, 95.0)
+    assert figure.conditions.others_share == 1.0
+
+
+def doubted(cv: float = 0.01, threads: int = 1, **seen: object) -> str | None:
+    conditions = Conditions.model_validate(seen)
+    figure = latency.of([1.0, 1.0], "quick", "model int8", threads, conditions=conditions)
+    return latency.warning(figure.model_copy(update={"cv": cv}))
+
+
+def test_a_steady_figure_of_a_quiet_machine_is_not_doubted() -> None:
+    assert doubted(0.1, others_share=0.1, throttle_events=(3, 3), cooled=True) is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        ({"others_share": 0.37}, "other work took 37% of all cores' time (more than 10%); stop other work"),
+        ({"throttle_events": (3, 5)}, "heat slowed the CPU 2 times meanwhile; let it cool down"),
+        ({"throttled": ["under-voltage"]}, "the machine was being slowed down (under-voltage); let it cool down"),
+        ({"cooled": False, "cool_down_s": 120}, "the machine was still warm after 120 s of rest; let it cool down"),
+    ],
+)
+def test_what_disturbed_a_figure_is_said_although_it_is_steady(seen: dict[str, object], words: str) -> None:
+    said = doubted(**seen)
+    assert said is not None
+    assert said.startswith("model int8: ")
+    assert words in said
+
+
+def test_all_doubts_of_a_figure_stand_in_one_sentence_with_its_threads() -> None:
+    assert doubted(0.5, 4, others_share=0.5, throttle_events=(0, 1)) == (
+        "model int8, 4 threads: times scatter by 50% of their mean (more than 10%), other work took 50% of all cores' "
+        "time (more than 10%), heat slowed the CPU once meanwhile; stop other work on this machine, let it cool "
+        "down and measure again"
+    )
+
+
+def test_a_figure_of_an_older_report_is_read() -> None:
+    old = {"name": "m", "threads": 1, "p50_ms": 1, "p90_ms": 2, "p99_ms": 3, "mean_ms": 1.5, "cv": 0.1, "samples": 50}
+    figure = LatencyFigure.model_validate(old | {"seconds": 1, "mode": "quick"})
+    assert (figure.batch, figure.histogram, figure.conditions) == (1, None, None)
+    assert latency.warning(figure) is None

@@ -10,7 +10,7 @@ import pytest
 
 from edgeskin.benchmarks import memory
 from edgeskin.benchmarks.measurements import MemoryFigure
-from edgeskin.benchmarks.memory import NotMeasured
+from edgeskin.benchmarks.memory import Alone, NotMeasured
 from edgeskin.graph.ir import Conv, Network, Node, Pixels, Sigmoid, Tensor
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.base import Artifact
@@ -51,7 +51,7 @@ def test_the_figure_is_what_opening_and_running_allocate() -> None:
 
 
 @needs_peak
-def test_an_artifact_is_measured_in_its_engine(tmp_path: Path) -> None:
+def test_an_artifact_is_measured_in_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     tensors = (
         Tensor("image", ("N", 3, 64, 64)),
@@ -67,6 +67,10 @@ def test_an_artifact_is_measured_in_its_engine(tmp_path: Path) -> None:
     )
     network = Network(("image",), ("lesion",), nodes, {tensor.name: tensor for tensor in tensors})
     write_onnx(network, tmp_path / "model.onnx")
+    told = memory.alone(Artifact(tmp_path / "model.onnx", "onnx", "fp32", "0" * 64), 64)
+    assert isinstance(told, Alone)
+    assert told.load_ms > told.first_run_ms > 0, "loading a library takes longer than 4096 multiplications"
+    monkeypatch.setattr(memory, "alone", lambda *_, **__: told)
     figure = memory.measure(Artifact(tmp_path / "model.onnx", "onnx", "fp32", "0" * 64), 64)
     assert isinstance(figure, MemoryFigure)
     # onnxruntime's shared library alone is over 10 MiB, and a network this small cannot need half a gigabyte.
@@ -86,6 +90,12 @@ def test_a_process_that_fails_gives_its_reason_and_no_figure(tmp_path: Path) -> 
     figure = memory.measure(Artifact(tmp_path / "absent.onnx", "no-such-target", "int8", "0" * 64), 64)
     assert isinstance(figure, NotMeasured)
     assert "no-such-target" in figure.reason
+
+
+def test_a_system_that_tells_no_peak_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "alone", lambda *_, **__: Alone(None, None, None, 100.0, 10.0))
+    figure = memory.measure(Artifact(Path("none"), "onnx", "int8", "0" * 64), 64)
+    assert figure == NotMeasured("this system does not tell the peak memory of a process")
 
 
 def test_the_high_water_mark_is_read_in_mib(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ if missing("onnx", "onnxruntime"):
     collect_ignore_glob = [
         "test_attest.py",
         "test_average.py",
+        "test_benchmark.py",
         "test_elsewhere.py",
         "test_form.py",
         "test_journey_coreml.py",
