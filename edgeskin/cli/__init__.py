@@ -20,6 +20,7 @@ from edgeskin.cli import (
     benchmark,
     compare,
     data,
+    debug,
     describe,
     doctor,
     evaluate,
@@ -56,6 +57,7 @@ app.command()(benchmark.benchmark)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.command()(attest.attest)
+app.command()(debug.debug)
 app.command()(verify.verify)
 app.command()(sign.sign)
 app.command()(inspect.inspect)
