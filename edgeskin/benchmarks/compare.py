@@ -7,6 +7,7 @@ Every kind of figure has its own noise, and none is compared where a difference 
   smaller because it is paired. Two figures differ where they are further apart than z × √(se² + se²), z so wide that
   among all m figures of a comparison one stands out by chance in 5 % (Bonferroni: the quantile at 1 − 0.025 / m). On
   the same images two networks' errors go together, which reports do not tell, so there the noise is taken too wide.
+  A figure that is gone is worse.
 - time, memory and placement, on the same kind of machine alone. Samples of one run share one moment of the machine, so
   their standard error says nothing of the next run: the noise is 1.96 × √(sd² + sd²) of single samples, and at least
   `BETWEEN_RUNS`; of memory `MEMORY_TOLERANCE`. How much faster than fp32 is compared between machines too
@@ -198,6 +199,8 @@ def _accuracy(old: AccuracyReport | None, new: AccuracyReport | None) -> Iterato
 
 def _metric(name: str, old: MetricFigure | None, new: MetricFigure | None, z: float, same_images: bool) -> Row:
     was, now = (None if one is None else one.int8 for one in (old, new))
+    if was is not None and now is None:
+        return Row(name=name, part="accuracy", old=was, outcome="worse", reason="not measured any more, or undefined")
     if old is None or new is None or was is None or now is None:
         return _not(name, "accuracy", _only(was, now) or "undefined on these images", was, now)
     paired = same_images and old.n == new.n and _close(old.float, new.float)

@@ -102,6 +102,19 @@ def test_without_an_interval_a_difference_says_nothing(against, measured):
     assert (found.outcome, found.reason) == ("not comparable", "no interval")
 
 
+def test_a_figure_that_became_undefined_or_is_gone_is_worse(against, measured):
+    found = row(against(with_metric(measured, "melanoma_auroc", int8=None)), "melanoma_auroc")
+    assert (found.outcome, found.reason) == ("worse", "not measured any more, or undefined")
+    less = {name: one for name, one in measured.accuracy.metrics.items() if name != "melanoma_auroc"}
+    assert row(against(with_accuracy(measured, metrics=less)), "melanoma_auroc").outcome == "worse"
+
+
+def test_a_figure_that_is_new_is_neither(card, measured, old):
+    less = {name: one for name, one in measured.accuracy.metrics.items() if name != "melanoma_auroc"}
+    found = compare(subject_of(report_of(card, with_accuracy(measured, metrics=less))), old)
+    assert row(found, "melanoma_auroc").outcome == "not comparable"
+
+
 @pytest.mark.parametrize("changes", [{"split": "test"}, {"dataset": "ham10000"}, {"metadata": "unknown"}])
 def test_another_split_is_not_compared(against, measured, changes):
     found = against(with_accuracy(measured, **changes))
