@@ -54,9 +54,10 @@ def _doubts(doubtful: "Sequence[LatencyFigure]", of: int) -> str:
         and (figure.conditions.newly_throttled or figure.conditions.throttled or figure.conditions.cooled is False)
     ]
     heat = f", the machine was hot or slowed down in {len(hot)}" if hot else ""
+    rest = ", let it cool down" if hot else ""
     return (
         f"{len(doubtful)} of {of} figures are not to be trusted: they scatter by up to {scatter:.0%}{others}{heat}; "
-        "stop other work on this machine, let it cool down and measure again"
+        f"stop other work on this machine{rest} and measure again"
     )
 
 

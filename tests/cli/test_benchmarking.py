@@ -111,5 +111,12 @@ def test_many_are_doubted_in_one_line() -> None:
     ]
 
 
+def test_a_machine_that_is_only_busy_needs_no_rest() -> None:
+    (line,) = warned(*[figure(others_share=0.5)] * 3)
+    assert line.endswith(
+        "other work took up to 50% of all cores' time; stop other work on this machine and measure again"
+    )
+
+
 def test_a_quiet_machine_is_not_warned_of() -> None:
     assert list(warned(figure(), figure(), figure())) == []

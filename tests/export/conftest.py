@@ -24,7 +24,11 @@ if missing("onnx", "onnxruntime"):
         "test_journey.py",
         "test_journey_tflite.py",
         "test_evaluate.py",
+        "test_measure.py",
         "test_release.py",
+        "test_card.py",
+        "test_sbom.py",
+        "test_sign.py",
     ]
 else:
     from metadata_graphs import write_metadata_graph
