@@ -1,7 +1,7 @@
 """`sbom.cdx.json`: what a bundle is made of and what runs it, as a bill of materials in CycloneDX 1.6.
 
-Equal bundles, made by equal code beside equal packages, give equal bytes: there is no time in it, and its serial number
-is drawn from what it says.
+Equal bundles made beside equal packages give equal bytes: there is no time in it, and its serial number is drawn from
+what it says.
 """
 
 import importlib.metadata
@@ -14,7 +14,6 @@ from types import ModuleType
 import edgeskin
 from edgeskin import files, optional
 from edgeskin.benchmarks.report import Report
-from edgeskin.contract import checkout
 from edgeskin.contract.model import ModelCard
 from edgeskin.export.card import licence_of
 
@@ -40,9 +39,8 @@ def write(folder: Path, report: Report, card: ModelCard) -> None:
     model, component, licence = _library("model"), _library("model.component"), _library("model.license")
     kinds = component.ComponentType
 
-    def facts(**known: str | None) -> list[object]:
-        told = ((f"edgeskin:{name}", value) for name, value in known.items() if value)
-        return [model.Property(name=name, value=value) for name, value in told]
+    def facts(**known: str) -> list[object]:
+        return [model.Property(name=f"edgeskin:{name}", value=value) for name, value in known.items()]
 
     def licences(sentence: str) -> list[object]:
         return [licence.DisjunctiveLicense(name=sentence)] if sentence else []
@@ -85,11 +83,7 @@ def write(folder: Path, report: Report, card: ModelCard) -> None:
     bill.metadata.component = network
     bill.metadata.tools.components.add(
         component.Component(
-            type=kinds.APPLICATION,
-            bom_ref="edgeskin",
-            name="edgeskin",
-            version=edgeskin.__version__,
-            properties=facts(commit=checkout.commit()),
+            type=kinds.APPLICATION, bom_ref="edgeskin", name="edgeskin", version=edgeskin.__version__
         )
     )
     bill.register_dependency(network, [*data, *packages])

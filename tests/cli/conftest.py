@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeskin.graph.folder import Graph
 
 if missing("onnx", "onnxruntime"):
-    collect_ignore_glob = ["test_export.py", "test_predict.py"]
+    collect_ignore_glob = ["test_export.py", "test_predict.py", "test_trust.py"]
 else:
     from metadata_graphs import write_metadata_graph
     from small_graphs import GATE, hasty, write_small_graph

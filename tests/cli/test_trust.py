@@ -1,0 +1,150 @@
+"""Signing and verifying as a user meets it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgeskin import optional
+from edgeskin.contract import signature
+
+ABSENT = optional.missing("model_signing", "OpenSSL", "cryptography")
+signs = pytest.mark.skipif(ABSENT is not None, reason=str(ABSENT))
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(signature.TRUSTED_KEY, raising=False)
+    monkeypatch.delenv("EDGESKIN_KEY_PASSWORD", raising=False)
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "copy"))
+
+
+@pytest.fixture
+def keys(edgeskin, tmp_path: Path) -> tuple[Path, Path]:
+    done = edgeskin("sign", "--make-key", tmp_path / "keys")
+    private, public = tmp_path / "keys" / "edgeskin-private.pem", tmp_path / "keys" / "edgeskin-public.pem"
+    assert done.out == f"private key, for you alone: {private}\npublic key, to give away: {public}\n"
+    return private, public
+
+
+def photo(bundle: Path) -> Path:
+    return bundle / "golden" / "photos" / "00.png"
+
+
+def test_an_unsigned_bundle_gets_one_warning_line_where_it_runs_and_none_when_quiet(edgeskin, bundle: Path) -> None:
+    for words in (("verify", bundle), ("predict", photo(bundle), "--bundle", bundle)):
+        done = edgeskin(*words)
+        assert done.code == 0
+        assert [line for line in done.err.splitlines() if line.startswith("warning: ")] == [
+            f"warning: {bundle}: is not signed, so nobody answers for it"
+        ]
+        assert "warning" not in edgeskin(*words, "--quiet").err
+
+
+def test_a_graph_folder_gets_no_warning_and_does_not_run_where_a_key_is_trusted(
+    edgeskin, small_graph, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGESKIN_CACHE", str(tmp_path / "cache"))
+    words = ("predict", photo(bundle), "--bundle", small_graph.folder)
+    assert "warning" not in edgeskin(*words).err
+    monkeypatch.setenv(signature.TRUSTED_KEY, str(tmp_path / "key.pem"))
+    done = edgeskin(*words)
+    assert (done.code, done.out) == (1, "")
+    assert "is a Graph folder, and EDGESKIN_TRUSTED_KEY lets signed bundles alone run" in done.err
+
+
+def test_a_signature_that_is_demanded_and_missing_is_refused(edgeskin, bundle: Path) -> None:
+    done = edgeskin("verify", bundle, "--require-signature")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"error: {bundle}: is not signed. Name the signer's public key with --key\n"
+    done = edgeskin("verify", bundle, "--require-signature", "--json")
+    assert json.loads(done.out)["problems"] == ["is not signed. Name the signer's public key with --key"]
+
+
+def test_signing_needs_a_bundle_and_a_key_or_makes_keys(edgeskin, bundle: Path, tmp_path: Path) -> None:
+    for words in ((), (bundle,), ("--key", "a.pem"), (bundle, "--make-key", tmp_path / "keys")):
+        done = edgeskin("sign", *words)
+        assert done.code == 2
+    assert not (tmp_path / "keys").exists()
+
+
+def test_a_bundle_that_did_not_pass_is_not_signed(edgeskin, copy: Path, tmp_path: Path) -> None:
+    done = edgeskin("sign", copy, "--key", tmp_path / "never-read.pem")
+    assert (done.code, done.out) == (1, "")
+    assert f"error: {copy}: not signed, its gate says failed\n" in done.err
+    assert not (copy / "manifest.sig").exists()
+
+
+@signs
+def test_the_whole_way_from_keys_to_findings(
+    edgeskin, copy: Path, gate: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = keys
+    done = edgeskin("sign", copy, "--key", private, "--gate", gate)
+    assert done.code == 0
+    assert done.out.startswith(f"signed: {copy}, by the key ")
+    assert done.out.endswith(f"(gate {gate}: passed)\n")
+    done = edgeskin("verify", copy)
+    assert done.code == 0
+    assert "which was not checked. Name its public half in EDGESKIN_TRUSTED_KEY" in done.err
+    done = edgeskin("verify", copy, "--key", public, "--require-signature")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"{copy}: every file is as it was exported, signed by the key ")
+    monkeypatch.setenv(signature.TRUSTED_KEY, str(public))
+    told = json.loads(edgeskin("verify", copy, "--json").out)
+    assert (told["intact"], told["signature_checked"], len(told["signed_by"])) == (True, True, 64)
+    done = edgeskin("predict", photo(copy), "--bundle", copy)
+    assert done.code == 0
+    assert "warning" not in done.err
+
+
+@signs
+def test_where_a_key_is_trusted_every_command_refuses_what_it_did_not_sign(
+    edgeskin, bundle: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(signature.TRUSTED_KEY, str(keys[1]))
+    for words in (
+        ("verify", bundle),
+        ("predict", photo(bundle), "--bundle", bundle),
+        ("benchmark", bundle),
+        ("gate", bundle),
+        ("attest", bundle),
+    ):
+        done = edgeskin(*words)
+        assert (done.code, done.out) == (1, "")
+        assert "is not signed, and a signature by the key" in done.err
+
+
+@signs
+def test_a_key_of_someone_else_and_a_damaged_signature_are_refused(
+    edgeskin, copy: Path, gate: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    assert edgeskin("sign", copy, "--key", keys[0], "--gate", gate).code == 0
+    assert edgeskin("sign", "--make-key", tmp_path / "other").code == 0
+    done = edgeskin("verify", copy, "--key", tmp_path / "other" / "edgeskin-public.pem")
+    assert done.code == 1
+    assert "is signed by the key" in done.err
+    (copy / "manifest.sig").write_text("{}")
+    for words in (("verify", copy), ("predict", photo(copy), "--bundle", copy), ("gate", copy)):
+        done = edgeskin(*words)
+        assert (done.code, done.out) == (1, "")
+        assert "manifest.sig: is no signature that `edgeskin sign` wrote" in done.err
+
+
+@signs
+def test_a_private_key_may_have_a_password(
+    edgeskin, copy: Path, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGESKIN_KEY_PASSWORD", "secret")
+    assert edgeskin("sign", "--make-key", tmp_path / "keys").code == 0
+    private = tmp_path / "keys" / "edgeskin-private.pem"
+    monkeypatch.delenv("EDGESKIN_KEY_PASSWORD")
+    done = edgeskin("sign", copy, "--key", private, "--gate", gate)
+    assert (done.code, done.out) == (1, "")
+    monkeypatch.setenv("EDGESKIN_KEY_PASSWORD", "secret")
+    assert edgeskin("sign", copy, "--key", private, "--gate", gate).code == 0

@@ -1,0 +1,34 @@
+"""Which code wrote a file."""
+
+import subprocess
+from pathlib import Path
+
+from edgeskin.contract import checkout
+
+
+def git(folder: Path, *words: str) -> str:
+    known = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", "-C", str(folder), *known, *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_checkout_tells_its_commit_and_whether_a_file_differs_from_it(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "code.py").write_text("1\n")
+    git(tmp_path, "add", "code.py")
+    git(tmp_path, "commit", "--quiet", "-m", "one")
+    git(tmp_path, "tag", "-m", "v1", "v1")
+    head = git(tmp_path, "rev-parse", "HEAD")
+    assert len(head) == 40
+    assert checkout.commit(tmp_path) == head
+    (tmp_path / "notes.txt").write_text("not of the code\n")
+    assert checkout.commit(tmp_path) == head
+    (tmp_path / "code.py").write_text("2\n")
+    assert checkout.commit(tmp_path) == f"{head}-dirty"
+
+
+def test_what_is_no_checkout_tells_nothing_even_inside_of_one(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    assert checkout.commit(tmp_path) is None  # nothing was committed yet
+    (tmp_path / "site-packages").mkdir()
+    assert checkout.commit(tmp_path / "site-packages") is None

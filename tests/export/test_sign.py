@@ -1,0 +1,106 @@
+"""Signing: only what passes now, and only what was measured."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from small_graphs import contents
+
+from edgeskin import optional
+from edgeskin.contract import signature
+from edgeskin.contract.bundle import Bundle
+from edgeskin.errors import BundleError, MissingDependencyError
+from edgeskin.export import journey
+from edgeskin.export.profile import Profile
+from edgeskin.export.sign import sign
+from edgeskin.graph.folder import Graph
+
+ABSENT = optional.missing("model_signing", "OpenSSL", "cryptography")
+signs = pytest.mark.skipif(ABSENT is not None, reason=str(ABSENT))
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    """A bundle that passed, to sign or to damage."""
+    return Path(shutil.copytree(bundle, tmp_path / "copy"))
+
+
+@signs
+def test_what_passed_is_signed_and_nothing_else_in_it_changes(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = signature.make_keys(tmp_path / "keys")
+    before = contents(copy)
+    monkeypatch.setenv(signature.TRUSTED_KEY, str(public))
+    key, report = sign(copy, private)  # on a machine, too, that opens nothing unsigned
+    after = contents(copy)
+    assert set(after) - set(before) == {"manifest.sig"}
+    assert {name: after[name] for name in before} == before
+    assert report.verdict.state == "passed"
+    assert signature.check(copy / "manifest.json", public) == key
+    assert journey.judge(copy).verdict.state == "passed"
+
+
+@pytest.mark.parametrize(("pending", "state"), [(frozenset(), "failed"), (frozenset({"accuracy"}), "pending")])
+def test_a_failed_or_pending_bundle_is_never_signed(
+    small_graph: Graph, tmp_path: Path, pending: frozenset[str], state: str
+) -> None:
+    gate, asks = tmp_path / "gate.toml", tmp_path / "profile.toml"
+    gate.write_text("[floor]\nmelanoma_auroc = 0.9\n")
+    asks.write_text(
+        f'name = "asks"\ndescription = "asks"\ntarget = "onnx"\nprecision = "int8"\ngate = "{gate}"\n'
+        f"may_be_pending = {sorted(pending)}\n"
+    )
+    done = journey.export(small_graph, Profile.find(str(asks)), tmp_path / "bundle")
+    assert done.verdict.state == state
+    with pytest.raises(
+        BundleError, match=rf"not signed, its gate says {state}\n  {state} melanoma_auroc: not measured"
+    ):
+        sign(done.folder, tmp_path / "never-read.pem", profile=str(asks))
+    assert not (done.folder / "manifest.sig").exists()
+
+
+def test_a_gate_that_promises_nothing_is_no_reason_to_sign(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.toml").write_text("")
+    with pytest.raises(BundleError, match="not signed, its gate says failed"):
+        sign(copy, tmp_path / "never-read.pem", rules=str(tmp_path / "none.toml"))
+
+
+def test_a_bundle_that_was_changed_is_not_signed(copy: Path, tmp_path: Path) -> None:
+    report = copy / "report.json"
+    report.write_text(report.read_text().replace("passed", "PASSED", 1))
+    with pytest.raises(BundleError, match=r"report\.json: changed"):
+        sign(copy, tmp_path / "never-read.pem")
+
+
+def test_without_the_library_nothing_is_written(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    available = optional.available
+    monkeypatch.setattr(
+        optional, "available", lambda module: not module.startswith("model_signing") and available(module)
+    )
+    with pytest.raises(MissingDependencyError, match=r"edgeskin\[sign\]"):
+        sign(copy, tmp_path / "never-read.pem")
+    assert not (copy / "manifest.sig").exists()
+
+
+@signs
+def test_a_signed_bundle_is_not_replaced_by_an_export(
+    copy: Path, small_graph: Graph, profile: Profile, tmp_path: Path
+) -> None:
+    private, _ = signature.make_keys(tmp_path / "keys")
+    sign(copy, private)
+    with pytest.raises(BundleError, match=r"holds more than the bundle.*manifest\.sig"):
+        journey.export(small_graph, profile, copy)
+    assert Bundle.open(copy)
+
+
+@signs
+def test_a_deploy_folder_is_exported_only_where_its_bundle_may_be_opened(
+    copy: Path, small_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy = Path(shutil.copytree(small_graph.folder, copy / "deploy"))
+    assert journey.find_graph(deploy).sha256 == small_graph.sha256
+    _, public = signature.make_keys(tmp_path / "keys")
+    monkeypatch.setenv(signature.TRUSTED_KEY, str(public))
+    with pytest.raises(BundleError, match="is not signed"):
+        journey.find_graph(deploy)
