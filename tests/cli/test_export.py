@@ -26,7 +26,8 @@ def test_a_bundle_that_passed_is_told_on_stdout_and_what_to_do_next_on_stderr(
     assert re.fullmatch(rf"passed: {re.escape(str(out))} \(6 passed\)\n  Device-verified on .+\.\n", done.out)
     assert f"Predict:   edgeskin predict PHOTO --bundle {out}" in done.err
     assert f"Report:    {out}/report.md" in done.err
-    assert edgeskin("verify", out) == (0, f"{out}: every file is as it was exported\n", "")
+    done = edgeskin("verify", out)
+    assert (done.code, done.out) == (0, f"{out}: every file is as it was exported\n")
 
 
 def test_a_bundle_goes_below_the_working_folder_when_no_place_is_given(
@@ -179,6 +180,8 @@ def test_verify_names_what_is_missing_and_what_is_extra(edgeskin, bundle: Path, 
         "bundle": str(copy),
         "intact": False,
         "problems": ["labels/mask.txt: missing", "notes.txt: extra, not in the manifest"],
+        "signed_by": None,
+        "signature_checked": False,
     }
     assert edgeskin("verify", bundle, "--quiet") == (0, "", "")
 
