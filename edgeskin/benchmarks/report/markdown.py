@@ -7,10 +7,12 @@ from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.gate import Promise
 from edgeskin.benchmarks.measurements import (
     AccuracyReport,
+    ColdStart,
     LayerFigure,
     Measurements,
     MemoryFigure,
     NumericsHop,
+    SubgroupFigure,
 )
 from edgeskin.benchmarks.report.model import Report
 from edgeskin.benchmarks.report.words import (
@@ -22,6 +24,8 @@ from edgeskin.benchmarks.report.words import (
     decimals,
     interval,
     number,
+    seen,
+    subgroup_metrics,
     unit,
 )
 
@@ -101,6 +105,8 @@ def _accuracy(report: AccuracyReport | None) -> str:
         "Its bound is one-sided, by paired bootstrap. A drop below the detectable one (1.645 standard errors) could "
         "not have been shown here."
     )
+    if report.seen_in_training:
+        parts.append(f"**{seen(report.seen_in_training)}**")
     for name, confusion in report.confusion.items():
         matrix = [
             (label, *(f"{a} → {b}" if a != b else str(a) for a, b in zip(floats, ints, strict=True)))
@@ -108,7 +114,22 @@ def _accuracy(report: AccuracyReport | None) -> str:
         ]
         parts.append(f"{name}: truth by row, answer by column, float → {form} where they differ.")
         parts.append(_table(("truth", *confusion.labels), matrix))
+    if report.subgroups:
+        parts.append(_subgroups(report.subgroups, form))
     return _section("Accuracy", *parts)
+
+
+def _subgroups(subgroups: Sequence[SubgroupFigure], form: str) -> str:
+    """Every subgroup a row; a table that stays folded until somebody asks for it."""
+    metrics = [name for name in subgroup_metrics(subgroups) if any(name in one.metrics for one in subgroups)]
+    rows = [(one.name, str(one.n), *(_of_subgroup(one, name) for name in metrics)) for one in subgroups]
+    table = _table(("subgroup", "n", *(f"{name} (rarest class)" for name in metrics)), rows)
+    return f"<details><summary>{form} in {len(subgroups)} subgroups</summary>\n\n{table}\n\n</details>"
+
+
+def _of_subgroup(one: SubgroupFigure, metric: str) -> str:
+    known = one.metrics.get(metric)
+    return "" if known is None else f"{decimals(known.int8)} ({one.weakest.get(metric, known.n)})"
 
 
 def _numerics(hops: Sequence[NumericsHop]) -> str:
@@ -154,11 +175,19 @@ def _resources(measured: Measurements) -> str:
         faster = f"{speed.speedup_vs_fp32:.2f}× as fast as fp32{ends} ({how})"
     facts = [
         ("speed", faster),
+        ("cold start", _start(measured.cold_start)),
         ("size", unit(measured.size_mib, "MiB")),
         ("peak memory", _memory(memory) if memory is not None else absent(measured, "memory")),
     ]
     latency = _table(header, rows) if rows else f"Latency: {absent(measured, 'latency')}."
     return _section("Speed, size and memory", latency, _list(facts))
+
+
+def _start(cold: ColdStart | None) -> str:
+    if cold is None:
+        return NOT_MEASURED
+    parts = f"{unit(cold.load_ms, 'ms')} to load, {unit(cold.first_run_ms, 'ms')} for the first run"
+    return f"{unit(cold.total_ms, 'ms')} ({parts}; medians of {cold.starts} starts, files warm)"
 
 
 def _memory(figure: MemoryFigure) -> str:

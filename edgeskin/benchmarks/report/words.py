@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from edgeskin.benchmarks.gate import Section, State, Verdict
-from edgeskin.benchmarks.measurements import Interval, Measurements
+from edgeskin.benchmarks.measurements import Interval, Measurements, SubgroupFigure
 
 NOT_MEASURED = "not measured"
 FEW = 5
@@ -48,6 +48,18 @@ def interval(ends: Interval | None) -> str:
     if ends is None or None in ends:
         return NOT_MEASURED
     return f"{decimals(ends[0])} – {decimals(ends[1])}"
+
+
+def seen(image_ids: Sequence[str]) -> str:
+    """That images were known from training, and which."""
+    more = ", …" if len(image_ids) > FEW else ""
+    return f"{len(image_ids)} of these images were seen in training: {', '.join(image_ids[:FEW])}{more}."
+
+
+def subgroup_metrics(subgroups: Sequence[SubgroupFigure]) -> tuple[str, ...]:
+    """The metrics that are shown of every subgroup; the others stand in report.json."""
+    main = ("mask_jaccard", "_auroc", "_balanced_accuracy")
+    return tuple(dict.fromkeys(name for one in subgroups for name in one.metrics if name.endswith(main)))
 
 
 def counted(operators: Sequence[str]) -> str:

@@ -32,11 +32,9 @@ from edgeskin.benchmarks.report.html.parts import (
     table,
 )
 from edgeskin.benchmarks.report.picture import Picture
-from edgeskin.benchmarks.report.words import decimals, interval
+from edgeskin.benchmarks.report.words import decimals, interval, seen, subgroup_metrics
 
 _OVERALL = "all heads"
-_SHOWN_OF_SUBGROUPS = ("mask_jaccard", "_auroc", "_balanced_accuracy")
-"""How the metrics end that are drawn for each subgroup."""
 
 
 def accuracy(report: AccuracyReport | None, why_not: str | None, pictures: Sequence[Picture]) -> Markup:
@@ -50,6 +48,7 @@ def accuracy(report: AccuracyReport | None, why_not: str | None, pictures: Seque
         "accuracy",
         "Accuracy",
         element("p", f"{report.dataset}, {report.split}{given}: {report.n} images, {source}."),
+        element("p", element("b", seen(report.seen_in_training)), class_="bad") if report.seen_in_training else None,
         _pictures_of(report.curves, form),
         *(_confusion(name, confusion, form) for name, confusion in report.confusion.items()),
         element("h3", "Every figure"),
@@ -246,7 +245,7 @@ def _subgroups(subgroups: Sequence[SubgroupFigure] | None, form: str) -> Markup:
         return missing("nobody looked at subgroups when these figures were taken")
     if not subgroups:
         return missing("the data set tells no subgroups")
-    metrics = dict.fromkeys(name for one in subgroups for name in one.metrics if name.endswith(_SHOWN_OF_SUBGROUPS))
+    metrics = subgroup_metrics(subgroups)
     columns = (
         Column("subgroup"),
         Column("", wide=True),

@@ -33,8 +33,8 @@ def share_axis(label: str) -> Axis:
 
 
 def count_axis(label: str, most: float) -> Axis:
-    """From 0 to a round number at or above `most`."""
-    step = _round_step(most / 4)
+    """From 0 to a round number at or above `most`, at least 1."""
+    step = max(1.0, _round_step(most / 4 or 1))
     top = step
     while top < most:
         top += step

@@ -1,0 +1,333 @@
+import itertools
+import re
+from html.parser import HTMLParser
+
+import chromium
+import pytest
+import whole_report
+
+from edgeskin.benchmarks.gate import Gate, judge
+from edgeskin.benchmarks.measurements import Curves, Histogram, Measurements, MetricFigure, RocCurve
+from edgeskin.benchmarks.report import Picture, Report, html
+from edgeskin.benchmarks.report.html import charts
+from edgeskin.benchmarks.report.html.markup import Markup, element, joined
+from edgeskin.benchmarks.report.html.page import _STYLE, POLICY
+
+VOID = {"meta", "img", "br", "col"}
+
+
+class Page(HTMLParser):
+    """A page taken apart: its elements, its text, and whether every element is closed where it must be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open and data.strip():
+            self.words.append(data.strip())
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def all(self, kind: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag == kind]
+
+
+@pytest.fixture
+def whole(card, measured) -> Report:
+    return whole_report.report(card, whole_report.whole(measured))
+
+
+def test_the_verdict_comes_first_and_says_what_stands_against_it(whole):
+    words = Page(html.render(whole)).words
+    assert words[0] == "phantom 1, onnx int8: failed"  # the title
+    assert words[1:4] == ["phantom 1", "onnx int8, gate default, profile desktop", "✗ Failed"]
+    before = words[: words.index("Promises")]
+    assert "size_mib" in before
+    assert "3.1; must be at most 3" in before
+
+
+def test_every_promise_stands_there_with_its_number_its_limit_and_its_state_in_words(whole):
+    text = Page(html.render(whole)).text
+    assert "mask Jaccard drop 0.001 ≤ 0.005 ✓ passed" in text
+    assert "size (MiB) 3.1 ≤ 3 ✗ failed" in text
+    assert text.count("✓ passed") == len(whole.verdict.in_state("passed"))
+
+
+def test_a_figure_that_was_measured_elsewhere_says_where(card, measured):
+    judged = judge(measured, whole_report.GATE, card, "int8", attested={"pixel-9": measured})
+    promises = tuple(one.model_copy(update={"attested_by": "pixel-9"}) for one in judged.promises)
+    report = whole_report.report(card, measured, verdict=judged.model_copy(update={"promises": promises}))
+    assert Page(html.render(report)).text.count("on pixel-9") == len(promises)
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "ROC, melanoma",
+        "Reliability, melanoma",
+        "Jaccard of the mask",
+        "Latency, model int8, threads: 1",
+        "Confusion, diagnosis: truth by row",
+        "encoder_39_expand_conv",
+        "female",
+        "ISIC_0000007",
+        "Cold start 231 ms",
+        "95 % interval 1.45 – 1.49",
+    ],
+)
+def test_everything_that_was_measured_is_shown(whole, title):
+    assert title in Page(html.render(whole)).text
+
+
+def test_the_operating_point_is_the_stored_threshold(whole):
+    text = Page(html.render(whole)).text
+    assert f"at the stored threshold 0.4: sensitivity {0.21**0.33:.3f}, specificity 0.790" in text
+
+
+def test_figures_stand_beside_their_intervals(whole):
+    text = Page(html.render(whole)).text
+    assert "AUROC 0.8340 0.8040 – 0.8640 0.8350 +0.0010 0.0050 0.0040 150" in text
+
+
+def test_a_drop_is_coloured_only_where_it_could_have_been_shown(card, measured):
+    def page_of(drop: float) -> str:
+        figure = MetricFigure(float=0.9, int8=0.9 - drop, drop=drop, smallest_detectable_drop=0.004, n=9)
+        accuracy = measured.accuracy.model_copy(update={"metrics": {"mask_dice": figure}})
+        return html.render(whole_report.report(card, measured.model_copy(update={"accuracy": accuracy})))
+
+    assert '<span class="bad">+0.0100' in page_of(0.01)
+    assert '<span class="good">-0.0100' in page_of(-0.01)
+    assert "<span>+0.0010" in page_of(0.001)
+
+
+def test_nothing_measured_still_makes_a_page_that_says_so(card):
+    text = Page(html.render(whole_report.report(card, Measurements(), layer_sizes=()))).text
+    for title in ("Accuracy", "Numerics", "Speed", "Size", "Memory", "Placement", "Device"):
+        assert re.search(rf"{title} Not measured", text), title
+
+
+def test_why_something_was_not_measured_stands_there(card):
+    reasons = {"latency": "nothing on this machine runs coreml", "accuracy": "no data was given"}
+    text = Page(html.render(whole_report.report(card, Measurements(not_measured=reasons)))).text
+    assert "Speed Not measured: nothing on this machine runs coreml." in text
+    assert "Accuracy Not measured: no data was given." in text
+
+
+def test_evidence_without_curves_says_how_to_get_them(card, measured):
+    text = Page(html.render(whole_report.report(card, measured))).text
+    assert "No curves" in text
+    assert "nobody looked at subgroups" in text
+
+
+def test_images_known_from_training_are_named_at_the_top_of_the_accuracy(card, measured):
+    accuracy = measured.accuracy.model_copy(update={"seen_in_training": ("ISIC_1", "ISIC_2")})
+    text = Page(html.render(whole_report.report(card, measured.model_copy(update={"accuracy": accuracy})))).text
+    assert "2 of these images were seen in training: ISIC_1, ISIC_2." in text
+
+
+def test_a_gate_that_promises_nothing_is_no_pass(card, measured):
+    empty = whole_report.report(card, measured).with_verdict(judge(measured, Gate(), card, "int8"), "empty")
+    text = Page(html.render(empty)).text
+    assert "✗ Failed the gate promises nothing of this network, and that is not a pass" in text
+
+
+def test_an_undefined_curve_and_a_histogram_of_one_bin_break_nothing(card, measured):
+    curves = Curves(
+        roc={
+            "melanoma": RocCurve(
+                threshold=0.4, float=(), int8=(), float_at_threshold=(None, None), int8_at_threshold=(None, 1.0)
+            )
+        }
+    )
+    latency = (measured.latency[0].model_copy(update={"histogram": Histogram(edges_ms=(1.0, 1.0), counts=(3,))}),)
+    accuracy = measured.accuracy.model_copy(update={"curves": curves, "subgroups": (), "worst": {}})
+    page = html.render(
+        whole_report.report(card, measured.model_copy(update={"accuracy": accuracy, "latency": latency}))
+    )
+    assert "the operating point is not known" in Page(page).text
+
+
+@pytest.mark.parametrize(
+    "attack", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</style><b>", "a&b"]
+)
+def test_whatever_a_name_holds_is_text(card, measured, attack):
+    whole = whole_report.whole(measured)
+    report = whole_report.report(
+        card.model_copy(update={"name": attack, "version": attack}),
+        whole.model_copy(
+            update={
+                "not_measured": {"numerics": attack},
+                "device": whole.device.model_copy(update={"cpu": attack, "throttled": (attack,)}),
+                "accuracy": whole.accuracy.model_copy(update={"dataset": attack, "cautions": (attack,)}),
+            }
+        ),
+        target=attack,
+        profile=attack,
+        artifact=attack,
+        cautions=(attack,),
+        next_commands=((attack, attack),),
+    )
+    page = Page(html.render(report))
+    harmless = Page(html.render(whole_report.report(card, whole)))
+    assert {tag for tag, _ in page.elements} == {tag for tag, _ in harmless.elements}
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    assert page.text.count(attack) > 8
+
+
+def test_the_page_asks_nobody_for_anything_and_runs_nothing(whole):
+    text = html.render(whole)
+    page = Page(text)
+    (policy,) = (meta for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert policy["content"] == POLICY == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert not {tag for tag, _ in page.elements} & {"script", "link", "iframe", "object", "embed", "form", "base"}
+    assert not re.search(r"https?:|//[a-z]|url\(|@import|javascript:", text)
+    assert all(attributes["href"].startswith("#") for attributes in page.all("a"))
+
+
+def test_links_meet_their_places_and_no_name_is_given_twice(whole):
+    page = Page(html.render(whole))
+    names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(names) == len(set(names))
+    assert {attributes["href"][1:] for attributes in page.all("a")} <= set(names)
+    assert {attributes["aria-labelledby"] for attributes in page.all("section")} <= set(names)
+
+
+def test_every_picture_is_described_for_who_does_not_see_it(whole):
+    page = Page(html.render(whole, [Picture("ISIC_0000000", ("melanoma 0.1, truth yes",), 4, 3, b"jpeg")]))
+    for attributes in page.all("svg"):
+        assert attributes.get("aria-hidden") == "true" or (attributes["role"] == "img" and attributes["aria-label"])
+    assert len(page.all("title")) - 1 == len(page.all("desc")) == sum("role" in one for one in page.all("svg"))
+    assert [one["alt"] for one in page.all("img")] == ["ISIC_0000000: melanoma 0.1, truth yes"]
+
+
+def test_headings_go_down_one_step_at_a_time(whole):
+    pictures = [Picture("ISIC_0000000", ("melanoma 0.1",), 4, 3, b"jpeg")]
+    levels = [int(tag[1]) for tag, _ in Page(html.render(whole, pictures)).elements if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
+
+
+def test_a_bundles_own_page_holds_no_photograph_and_says_how_to_see_them(whole):
+    page = Page(html.render(whole))
+    assert not page.all("img")
+    assert "edgeskin report BUNDLE --data DIR --out page.html" in page.text
+
+
+def test_pictures_are_put_beside_the_score_of_their_case(whole):
+    page = Page(html.render(whole, [Picture("ISIC_0000003", ("melanoma 0.10, truth yes",), 4, 3, b"jpeg")]))
+    assert [one["src"] for one in page.all("img")] == ["data:image/jpeg;base64,anBlZw=="]
+    assert "ISIC_0000003 Jaccard 0.0900 melanoma 0.10, truth yes" in page.text
+
+
+def test_nothing_is_drawn_outside_its_chart(whole):
+    text = html.render(whole)
+    assert "nan" not in re.sub(r"<style>.*?</style>", "", text, flags=re.S).lower().replace("nanosec", "")
+    for attributes in Page(text).all("circle"):
+        assert -8 <= float(attributes["cx"]) <= charts.WIDTH
+        assert -8 <= float(attributes["cy"]) <= charts.HEIGHT
+    for attributes in Page(text).all("rect"):
+        assert float(attributes["width"]) > 0
+        assert float(attributes["height"]) >= 0
+
+
+# --- markup and charts ---
+
+
+def test_text_is_escaped_and_markup_is_not():
+    assert element("p", "a<b", Markup("<i>c</i>"), title='"') == '<p title="&quot;">a&lt;b<i>c</i></p>'
+    assert joined(["<", None, Markup("<br>")], ", ") == "&lt;, <br>"
+
+
+@pytest.mark.parametrize(
+    ("most", "ticks"),
+    [
+        (0, [0, 1]),
+        (1, [0, 1]),
+        (3, [0, 1, 2, 3]),
+        (7, [0, 2, 4, 6, 8]),
+        (68, [0, 20, 40, 60, 80]),
+        (400, [0, 100, 200, 300, 400]),
+    ],
+)
+def test_a_count_has_round_ticks_that_reach_the_most(most, ticks):
+    axis = charts.count_axis("images", most)
+    assert axis.high >= most
+    assert [tick for tick, _ in axis.ticks][: len(ticks)] == pytest.approx(ticks)
+
+
+def test_a_value_has_round_ticks_within_its_range():
+    ticks = [tick for tick, _ in charts.value_axis("ms", 9.31, 13.4).ticks]
+    assert ticks == pytest.approx([10, 11, 12, 13]) or ticks == pytest.approx([10, 12])
+    assert all(9.31 <= tick <= 13.4 for tick in ticks)
+
+
+def test_a_scale_without_width_still_places_a_value():
+    assert charts.value_axis("ms", 2.0, 2.0).at(2.0, 10, 20) == 10
+
+
+# --- colours: WCAG 2.2, 1.4.3, asks 4.5 to 1 of text ---
+
+PAIRS = [
+    *((ink, paper) for ink in ("ink", "faint", "ships", "passed", "failed") for paper in ("card", "back")),
+    *((f"{state}", f"{state}-soft") for state in ("passed", "inherited", "pending", "failed", "reported")),
+    ("ink", "failed-soft"),
+    ("ink", "pending-soft"),
+    ("ink", "mono"),
+]
+
+
+def _colours(dark: bool) -> dict[str, str]:
+    light, _, rest = _STYLE.read_text().partition("@media (prefers-color-scheme: dark)")
+    named = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", light))
+    return named | dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", rest)) if dark else named
+
+
+def _luminance(colour: str) -> float:
+    """Source: WCAG 2.2, relative luminance."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(("ink", "paper"), PAIRS)
+def test_text_can_be_read_on_its_ground(ink, paper, dark):
+    colours = _colours(dark)
+    high, low = sorted((_luminance(colours[ink]), _luminance(colours[paper])), reverse=True)
+    assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+# --- as a browser shows it ---
+
+
+@chromium.needs_chromium
+def test_no_page_must_be_moved_sideways_on_a_phone_or_a_desktop(whole, card, tmp_path):
+    for report in (whole, whole_report.report(card, Measurements())):
+        for width, taken in chromium.widths(html.render(report), (360, 768, 1280), tmp_path).items():
+            assert taken <= width
+
+
+@chromium.needs_chromium
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_is_light_or_dark_as_the_reader_wants_it(whole, tmp_path, width):
+    page = html.render(whole)
+    light, dark = (chromium.picture(page, width, 800, tmp_path, dark=dark) for dark in (False, True))
+    assert light.shape == dark.shape == (800, width, 3)
+    assert light.mean() > 200
+    assert dark.mean() < 60
+    assert light.std() > 10  # there is something on it
