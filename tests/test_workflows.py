@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from test_docs import parse
@@ -20,6 +20,7 @@ from edgeskin.targets import BY_NAME_ALONE, TARGETS
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
+BASH = shutil.which("bash")
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 ACTION = ROOT / ".github/actions/edgeskin-gate/action.yml"
@@ -99,6 +100,15 @@ def test_the_matrix_has_every_target_and_says_which_stay_pending() -> None:
     assert all(path.is_file() for path in kept)
 
 
+@pytest.mark.skipif(BASH is None, reason="bash is not installed")
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_every_shell_step_parses(path: Path) -> None:
+    for step in steps(path):
+        if "run" in step:
+            done = subprocess.run([BASH, "-n", "-c", step["run"]], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{step['run']}\n{done.stderr}"
+
+
 # --- the action, run as a runner does ---
 
 
@@ -109,50 +119,75 @@ class Step:
     code: int
     out: str
     outputs: dict[str, str]
+    summary: str
     called: list[list[str]]
 
 
-Run = Callable[..., Step]
+Judge: TypeAlias = Callable[..., Step]
 
 
-@pytest.fixture
-def judge(tmp_path: Path) -> Run:
-    """`judge(exit_code, target="onnx")` runs the action's second step, with an edgeskin that ends with that code."""
-    if shutil.which("bash") is None:
-        pytest.skip("bash is not installed")
-    action = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
-    (step,) = (step for step in action["runs"]["steps"] if step.get("id") == "judge")
-    calls = tmp_path / "calls"
-    stand_in = tmp_path / "bin" / "edgeskin"
-    stand_in.parent.mkdir()
+@dataclass(frozen=True)
+class Runner:
+    """Runs a shell step of the action as GitHub's runner does, with a stand-in for edgeskin."""
 
-    def run(code: int, **given: str) -> Step:
+    folder: Path
+
+    def run(self, name: str, code: int, variables: dict[str, str]) -> Step:
+        """code: how edgeskin ends."""
+        (step,) = (step for step in steps(ACTION) if step.get("name") == name)
+        assert set(variables) == set(step["env"])
+        calls, output, summary = (self.folder / name for name in ("calls", "output", "summary"))
+        for path in (calls, output, summary):
+            path.write_text("")
+        stand_in = self.folder / "bin" / "edgeskin"
+        stand_in.parent.mkdir(exist_ok=True)
         stand_in.write_text(
             f"#!{sys.executable}\nimport json, sys\nopen({str(calls)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
-            f"sys.exit({code})\n"
+            f"print('said by edgeskin')\nsys.exit({code})\n"
         )
         stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
-        calls.write_text("")
-        inputs = {name: one.get("default", "") for name, one in action["inputs"].items()}
-        inputs |= {name.replace("_", "-"): value for name, value in given.items()}
-        assert len(inputs) == len(action["inputs"])
-        output = tmp_path / "output"
-        output.write_text("")
-        words = {
-            name: re.sub(r"\$\{\{ inputs\.([a-z-]+) \}\}", lambda found: inputs[found[1]], value)
-            for name, value in step["env"].items()
-        }
+        path = f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step["run"]],
-            env={"PATH": f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}", "GITHUB_OUTPUT": str(output)} | words,
-            cwd=tmp_path,
+            [str(BASH), "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step["run"]],
+            env={
+                "PATH": path,
+                "GITHUB_ACTION_PATH": str(ACTION.parent),
+                "GITHUB_OUTPUT": str(output),
+                "GITHUB_STEP_SUMMARY": str(summary),
+            }
+            | variables,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             check=False,
         )
         outputs = dict(line.split("=", 1) for line in output.read_text().splitlines())
         called = [json.loads(line) for line in calls.read_text().splitlines()]
-        return Step(done.returncode, done.stdout + done.stderr, outputs, called)
+        return Step(done.returncode, done.stdout + done.stderr, outputs, summary.read_text(), called)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    if BASH is None:
+        pytest.skip("bash is not installed")
+    return Runner(tmp_path)
+
+
+@pytest.fixture
+def judge(runner: Runner) -> Judge:
+    """`judge(exit_code, target="onnx")` runs the step that judges, with these inputs of the action."""
+    action = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
+    (step,) = (step for step in action["runs"]["steps"] if step.get("name") == "Judge")
+
+    def run(code: int, **given: str) -> Step:
+        inputs = {name: one["default"] for name, one in action["inputs"].items()}
+        inputs |= {name.replace("_", "-"): value for name, value in given.items()}
+        assert len(inputs) == len(action["inputs"])
+        words = {
+            name: re.sub(r"\$\{\{ inputs\.([a-z-]+) \}\}", lambda found: inputs[found[1]], value)
+            for name, value in step["env"].items()
+        }
+        return runner.run("Judge", code, words)
 
     return run
 
@@ -172,14 +207,14 @@ def judge(tmp_path: Path) -> Run:
     ],
 )
 def test_only_what_is_pending_is_let_through_and_only_where_asked(
-    judge: Run, code: int, accept: str, ends: int, state: str
+    judge: Judge, code: int, accept: str, ends: int, state: str
 ) -> None:
     done = judge(code, target="coreml", accept_pending=accept)
     assert (done.code, done.outputs["state"], done.outputs["exit-code"]) == (ends, state, str(code))
     assert ("::notice" in done.out) == (code == 4 and accept == "true")
 
 
-def test_what_is_given_is_handed_on_and_nothing_else(judge: Run) -> None:
+def test_what_is_given_is_handed_on_and_nothing_else(judge: Judge) -> None:
     done = judge(
         0, target="tflite", graph="a graph", profile="android", gate="g.toml", data="d", options="--precision fp16"
     )
@@ -191,7 +226,7 @@ def test_what_is_given_is_handed_on_and_nothing_else(judge: Run) -> None:
     assert judge(0, target="onnx").called == [["export", "--target", "onnx", "--out", "bundles/onnx"]]
 
 
-def test_a_finished_bundle_is_judged_again(judge: Run) -> None:
+def test_a_finished_bundle_is_judged_again(judge: Judge) -> None:
     done = judge(3, bundle="our bundle", gate="ours.toml", accept_pending="true")
     assert done.called == [["gate", "our bundle", "--gate", "ours.toml"]]
     parse(done.called[0])
@@ -209,13 +244,45 @@ def test_a_finished_bundle_is_judged_again(judge: Run) -> None:
         ({"target": "onnx", "accept_pending": ""}, "write true or false"),
     ],
 )
-def test_a_wrong_input_is_an_error_before_anything_runs(judge: Run, given: dict[str, str], said: str) -> None:
+def test_a_wrong_input_is_an_error_before_anything_runs(judge: Judge, given: dict[str, str], said: str) -> None:
     done = judge(0, **given)
     assert (done.code, done.called, done.outputs) == (2, [], {})
     assert f"::error title=edgeskin-gate::{said}" in done.out or said in done.out
 
 
-def test_an_input_is_data_and_never_a_command(judge: Run, tmp_path: Path) -> None:
+def test_an_input_is_data_and_never_a_command(judge: Judge, tmp_path: Path) -> None:
     done = judge(0, bundle='$(touch harm)"; touch harm; #')
     assert done.called == [["gate", '$(touch harm)"; touch harm; #']]
     assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_a_comparison_ends_as_edgeskin_did_and_stands_in_the_summary(runner: Runner, code: int) -> None:
+    done = runner.run("Compare", code, {"BASELINE": "a baseline", "BUNDLE": "bundles/onnx"})
+    assert (done.code, done.called) == (code, [["compare", "a baseline", "bundles/onnx"]])
+    assert done.summary == "said by edgeskin\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "extras", "asked"),
+    [
+        ("", "", ""),
+        ("onnx", "", "[onnx]"),
+        ("tflite", "", "[onnx,tflite]"),
+        ("coreml", "", "[onnx,coreml]"),
+        ("tensorrt", "", "[onnx,tensorrt-rtx]"),
+        ("tensorrt", "onnx,tensorrt", "[onnx,tensorrt]"),
+    ],
+)
+def test_what_a_target_needs_is_installed_of_the_actions_own_version(
+    runner: Runner, target: str, extras: str, asked: str
+) -> None:
+    python = runner.folder / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\nif [ "$1" = -c ]; then echo 3.11; else printf "%s\\n" "$@" > asked; fi\n')
+    python.chmod(0o755)
+    step = "Install the edgeskin of this action's version"
+    assert runner.run(step, 0, {"TARGET": target, "EXTRAS": extras}).code == 0
+    arguments = (runner.folder / "asked").read_text().splitlines()
+    assert arguments[-1] == f"{ROOT}{asked}"
+    assert arguments[arguments.index("-c") + 1] == str(ROOT / ".ci/constraints-3.11.txt")
