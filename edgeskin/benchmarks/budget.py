@@ -68,12 +68,13 @@ def of_device(measured: Measurements, device: NamedDevice | None) -> Measurement
     if device is None or device.is_that_of(measured.device):
         return measured
     here = "a machine that is not named" if measured.device is None else _machine(measured.device)
-    found = {"latency": measured.latency or measured.speed, "memory": measured.memory, "placement": measured.placement}
+    found = {"latency": measured.latency or measured.speed or measured.cold_start, "memory": measured.memory, "placement": measured.placement}
     why = f"only on {here}, not on {device.name}. There: edgeskin attest BUNDLE"
     return measured.model_copy(
         update={
             "latency": (),
             "speed": None,
+            "cold_start": None,
             "memory": None,
             "placement": None,
             "not_measured": measured.not_measured | {section: why for section, figure in found.items() if figure},
