@@ -80,10 +80,15 @@ class Row(Frozen):
 
 
 class Compared(Frozen):
-    """Everything that two sides have, the regressions first."""
+    """Everything that two sides have, the regressions first.
 
+    changed: what else is not the same, and may be why, as `onnxruntime 1.22 → 1.31`.
+    """
+
+    format: Literal[1] = 1
     old: str
     new: str
+    changed: tuple[str, ...] = ()
     rows: tuple[Row, ...]
 
     def of(self, outcome: Outcome) -> tuple[Row, ...]:
@@ -112,7 +117,28 @@ def compare(old: Subject, new: Subject) -> Compared:
         why = "; ".join(dict.fromkeys(f"{row.name}: {row.reason}" for row in rows)) or "neither holds a figure"
         raise EdgeskinError(f"{old.source} and {new.source}: nothing of them can be compared: {why}")
     order: Sequence[Outcome] = ("worse", "better", "same", "not comparable")
-    return Compared(old=old.title, new=new.title, rows=tuple(sorted(rows, key=lambda row: order.index(row.outcome))))
+    return Compared(
+        old=old.title,
+        new=new.title,
+        changed=tuple(_changed(old, new)),
+        rows=tuple(sorted(rows, key=lambda row: order.index(row.outcome))),
+    )
+
+
+def _changed(old: Subject, new: Subject) -> Iterator[str]:
+    """Versions, gate and system that are not the same on both sides."""
+    before, after = (_circumstances(side) for side in (old, new))
+    for name, was in before.items():
+        now = after.get(name)
+        if now is not None and was != now:
+            yield f"{name} {was} → {now}"
+
+
+def _circumstances(side: Subject) -> dict[str, str]:
+    report, device = side.report, side.measurements.device
+    told = {"edgeskin": report.edgeskin_version, "gate": report.gate} if report is not None else {}
+    machine = {"python": device.python, "os": device.os} | device.engines if device is not None else {}
+    return told | machine
 
 
 def _row(

@@ -1,5 +1,6 @@
 """`edgeskin compare`: what became better or worse beyond noise, and a chart over releases."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,8 +42,8 @@ def compare(
 ) -> None:
     """Say what became better or worse beyond noise.
 
-    What cannot be compared is listed with its reason. Accuracy is compared on the same split, by the intervals that both carry; time, memory and placement only on the
-    same kind of machine. Where nothing can be compared, that is an error.
+    Accuracy is compared on the same split, by the intervals that both carry; time, memory and placement only on the
+    same kind of machine. What cannot be compared is listed with its reason; where nothing can, that is an error.
 
     Exit codes: 0 nothing became worse, 1 error, 2 usage, 3 something became worse.
     """
@@ -66,7 +67,8 @@ def compare(
     if old is not None:
         found = rules.compare(old, new)
         if as_json:
-            typer.echo(found.model_dump_json(indent=2))
+            facts = found.model_dump(mode="json") | {"exit_code": found.exit_code}
+            typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         else:
             for line in table(found, quiet=quiet, verbose=verbose):
                 typer.echo(line)
@@ -83,6 +85,9 @@ def table(found: "Compared", *, quiet: bool, verbose: bool) -> Iterator[str]:
     shown = {"worse"} if quiet else {"worse", "better", "not comparable"} | ({"same"} if verbose else set())
     told = ", ".join(f"{len(found.of(outcome))} {outcome}" for outcome in MARKS if found.of(outcome))
     yield f"{found.old} → {found.new}: {told}"
+    if found.changed and not quiet:
+        yield ""
+        yield f"Changed besides: {'; '.join(found.changed)}"
     rows = [_cells(row) for row in found.rows if row.outcome in shown]
     if rows:
         yield ""

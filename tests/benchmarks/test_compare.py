@@ -3,6 +3,7 @@
 import pytest
 from reports import report_of, subject_of
 
+from edgeskin import __version__
 from edgeskin.benchmarks.baseline import Subject
 from edgeskin.benchmarks.compare import Compared, Row, compare
 from edgeskin.benchmarks.gate import Gate
@@ -232,6 +233,14 @@ def test_what_an_attestation_measured_is_compared_with_the_same_phones(card, mea
     new = base.model_copy(update={"attested": {"phone-2027": timed(phone, p50_ms=30.0)}})
     found = compare(old, new)
     assert [row.name for row in found.of("worse")] == ["model int8, p50 ms, threads: 1 on phone-2027"]
+
+
+def test_what_changed_besides_is_told(against, measured):
+    new = on(measured, engines={"onnxruntime": "1.32", "numpy": "2"}, python="3.12")
+    assert against(new, edgeskin_version="9.9").changed == (
+        *(f"edgeskin {__version__} → 9.9", "python 3.11 → 3.12", "onnxruntime 1.31 → 1.32"),
+    )
+    assert against(measured).changed == ()
 
 
 def test_where_nothing_can_be_compared_that_is_no_pass(measured):

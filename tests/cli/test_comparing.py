@@ -45,7 +45,9 @@ def test_a_regression_is_named_and_exits_with_3(edgeskin, bundle: Path, worse: P
 def test_machines_get_every_figure(edgeskin, bundle: Path, worse: Path) -> None:
     done = edgeskin("compare", bundle, worse, "--json")
     assert done.code == 3
-    rows = json.loads(done.out)["rows"]
+    told = json.loads(done.out)
+    assert (told["format"], told["exit_code"]) == (1, 3)
+    rows = told["rows"]
     assert rows[0]["name"] == "size_mib"
     assert rows[0]["outcome"] == "worse"
     assert {"name", "part", "old", "new", "noise", "outcome", "reason"} == set(rows[0])
