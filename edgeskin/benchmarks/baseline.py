@@ -54,6 +54,10 @@ class Subject(Frozen):
         """Whether both are for one target, as far as anybody says."""
         return self.report is None or other.report is None or self.report.target == other.report.target
 
+    def same_form(self, other: "Subject") -> bool:
+        """Whether both compute the same function, as far as anybody says."""
+        return self.form == other.form or self.form is None or other.form is None
+
     @property
     def title(self) -> str:
         """Network, version, target and form, where they are known."""

@@ -7,7 +7,7 @@ Every kind of figure has its own noise, and none is compared where a difference 
   smaller because it is paired. Two figures differ where they are further apart than z × √(se² + se²), z so wide that
   among all m figures of a comparison one stands out by chance in 5 % (Bonferroni: the quantile at 1 − 0.025 / m). On
   the same images two networks' errors go together, which reports do not tell, so there the noise is taken too wide.
-  A figure that is gone is worse.
+  A figure that is gone is worse, if both compute in the same form.
 - time, memory and placement, on the same kind of machine alone. Samples of one run share one moment of the machine, so
   their standard error says nothing of the next run: the noise is 1.96 × √(sd² + sd²) of single samples, and at least
   `BETWEEN_RUNS`; of memory `MEMORY_TOLERANCE`. How much faster than fp32 is compared between machines too
@@ -108,8 +108,8 @@ def compare(old: Subject, new: Subject) -> Compared:
     """
     rows = (
         *_promises(old, new),
-        *_accuracy(old.measurements.accuracy, new.measurements.accuracy),
-        *_numerics(old.measurements, new.measurements),
+        *_accuracy(old.measurements.accuracy, new.measurements.accuracy, new.same_form(old)),
+        *_numerics(old.measurements, new.measurements, new.same_form(old)),
         *_size(old, new),
         *_machines(old, new),
     )
@@ -206,7 +206,7 @@ def _promise(before: Promise, after: Promise, same_target: bool) -> Row:
 # --- what it answers ---
 
 
-def _accuracy(old: AccuracyReport | None, new: AccuracyReport | None) -> Iterator[Row]:
+def _accuracy(old: AccuracyReport | None, new: AccuracyReport | None, same_form: bool) -> Iterator[Row]:
     if old is None or new is None:
         if old is not new:
             yield _not("accuracy", "accuracy", _only(old, new))
@@ -220,13 +220,14 @@ def _accuracy(old: AccuracyReport | None, new: AccuracyReport | None) -> Iterato
     z = NormalDist().inv_cdf(1 - _CHANCE / 2 / max(len(names), 1))
     same_images = old.data_list_sha256 == new.data_list_sha256
     for name in names:
-        yield _metric(name, old.metrics.get(name), new.metrics.get(name), z, same_images)
+        row = _metric(name, old.metrics.get(name), new.metrics.get(name), z, same_images)
+        gone = same_form and row.old is not None and row.new is None
+        lost = {"outcome": "worse", "reason": "not measured any more, or undefined"}
+        yield row.model_copy(update=lost) if gone else row
 
 
 def _metric(name: str, old: MetricFigure | None, new: MetricFigure | None, z: float, same_images: bool) -> Row:
     was, now = (None if one is None else one.int8 for one in (old, new))
-    if was is not None and now is None:
-        return Row(name=name, part="accuracy", old=was, outcome="worse", reason="not measured any more, or undefined")
     if old is None or new is None or was is None or now is None:
         return _not(name, "accuracy", _only(was, now) or "undefined on these images", was, now)
     paired = same_images and old.n == new.n and _close(old.float, new.float)
@@ -255,13 +256,15 @@ def _close(a: float | None, b: float | None) -> bool:
     return a is not None and b is not None and math.isclose(a, b, rel_tol=0, abs_tol=_EQUAL)
 
 
-def _numerics(old: Measurements, new: Measurements) -> Iterator[Row]:
+def _numerics(old: Measurements, new: Measurements, same_form: bool) -> Iterator[Row]:
     """Hops that are judged: how far apart their tensors are is rounding, whether they are equivalent is not."""
     judged = (
         {(hop.name, hop.tensor): hop for hop in side.numerics if hop.equivalent is not None} for side in (old, new)
     )
     before, after = judged
-    if after:
+    if before and after and not same_form:
+        yield _not("hops", "numerics", "another form has other ones")
+    elif after:
         for (name, tensor), hop in before.items():
             place, now = f"{name}, {tensor}", after.get((name, tensor))
             if now is None:
@@ -307,18 +310,29 @@ def _machines(old: Subject, new: Subject) -> Iterator[Row]:
         same = [was for was in earlier if not other_machine(was.device, now.device)]
         label = f" on {name}" if name else ""
         yield from _speed(label, same[0] if same else old.measurements, now)
+        alike = new.same_target(old) and new.same_form(old)
         if same:
-            yield from (*_latency(label, same[0], now), *_cold_start(label, same[0], now))
+            yield from (*_latency(label, same[0], now, _model(old, new)), *_cold_start(label, same[0], now))
             yield from _memory(label, same[0], now)
-            yield from _placement(label, same[0], now, new.same_target(old))
+            yield from _placement(label, same[0], now, alike)
         elif now.latency or now.memory or now.placement:
             yield _not(
                 f"latency, memory, placement{label}", "latency", other_machine(old.measurements.device, now.device)
             )
 
 
-def _latency(label: str, old: Measurements, new: Measurements) -> Iterator[Row]:
-    before, after = ({(one.name, one.threads): one for one in side.latency} for side in (old, new))
+def _model(old: Subject, new: Subject) -> tuple[str, str]:
+    """What the network alone is called by each side: two precisions of one network may be compared."""
+    if old.report is None or new.report is None or old.report.precision == new.report.precision:
+        return "", ""
+    return f"model {old.report.precision}", f"model {new.report.precision}"
+
+
+def _latency(label: str, old: Measurements, new: Measurements, model: tuple[str, str]) -> Iterator[Row]:
+    before, after = (
+        {("model" if one.name == own else one.name, one.threads): one for one in side.latency}
+        for side, own in zip((old, new), model, strict=True)
+    )
     for (name, threads), was in before.items():
         now = after.get((name, threads))
         if now is not None:
@@ -384,13 +398,14 @@ def _memory(label: str, old: Measurements, new: Measurements) -> Iterator[Row]:
         yield _not(f"peak_memory_mib{label}", "memory", _only(was, now), was, now)
 
 
-def _placement(label: str, old: Measurements, new: Measurements, same_target: bool) -> Iterator[Row]:
+def _placement(label: str, old: Measurements, new: Measurements, alike: bool) -> Iterator[Row]:
+    """alike: whether both are for one target and of one form; otherwise only where they ran is told."""
     before, after = old.placement, new.placement
     if before is None or after is None:
         return
     if before.provider != after.provider:
         yield _not(f"ran on{label}", "placement", f"{before.provider} → {after.provider}")
-    if not same_target:
+    if not alike:
         return
     was, now = before.integer_fraction, after.integer_fraction
     if was is not None and now is not None:

@@ -235,6 +235,18 @@ def test_what_an_attestation_measured_is_compared_with_the_same_phones(card, mea
     assert [row.name for row in found.of("worse")] == ["model int8, p50 ms, threads: 1 on phone-2027"]
 
 
+def test_two_precisions_are_compared_in_what_both_have(card, measured, old):
+    figures = tuple(one.model_copy(update={"name": "model fp16", "p50_ms": 30.0}) for one in measured.latency)
+    place = measured.placement.model_copy(update={"integer_convolutions": 0})
+    less = {name: one for name, one in measured.accuracy.metrics.items() if name != "melanoma_auroc"}
+    half = with_accuracy(measured, metrics=less).model_copy(update={"latency": figures, "placement": place})
+    found = compare(old, subject_of(report_of(card, half, precision="fp16")))
+    assert [row.name for row in found.of("worse")] == ["model, p50 ms, threads: 1"]
+    assert not [row for row in found.rows if row.part == "placement"]
+    assert [row.reason for row in found.rows if row.name == "hops"] == ["another form has other ones"]
+    assert row(found, "melanoma_auroc").reason == "measured in OLD alone"
+
+
 def test_what_changed_besides_is_told(against, measured):
     new = on(measured, engines={"onnxruntime": "1.32", "numpy": "2"}, python="3.12")
     assert against(new, edgeskin_version="9.9").changed == (
