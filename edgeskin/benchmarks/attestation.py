@@ -34,7 +34,8 @@ def _now() -> str:
 class Attestation(Frozen):
     """One machine's measurements of one bundle.
 
-    name: of the file. manifest_sha256: of the bundle. simulated: a stand-in answered where an engine should have.
+    name: of the file. manifest_sha256: of the bundle. edgeskin_commit: as `checkout.commit` tells it there; versions of
+    the engines stand with the device. simulated: a stand-in answered where an engine should have.
     """
 
     format: Literal[1] = 1
@@ -42,6 +43,7 @@ class Attestation(Frozen):
     manifest_sha256: Sha256
     created: str = Field(default_factory=_now)
     edgeskin_version: str = edgeskin.__version__
+    edgeskin_commit: str | None = None
     simulated: bool
     measurements: Measurements
 

@@ -36,6 +36,8 @@ def benchmark(
     """
     from edgeskin.benchmarks.device import usable_cores
     from edgeskin.cli import measured
+    from edgeskin.contract import signature
+    from edgeskin.contract.bundle import MANIFEST
     from edgeskin.export.benchmark import benchmark as run
 
     say = terminal.words(quiet)
@@ -54,7 +56,7 @@ def benchmark(
     else:
         for line in measured.lines(figures):
             typer.echo(line)
-    for warning in measured.warnings(figures):
+    for warning in (*measured.warnings(figures), *signature.doubts(bundle / MANIFEST)):
         say(warning)
 
 

@@ -46,7 +46,7 @@ def verify(
             known = "is not signed" if signer is None else "is signed, but by a key that is not known here"
             problems.append(f"{known}. Name the signer's public key with --key")
     except BundleError as error:
-        problems.append(str(error).removeprefix(f"{bundle}: "))
+        problems.append(str(error).removeprefix(f"{bundle}: ").removeprefix(f"{bundle}/"))
     if as_json:
         found = {"intact": not problems, "problems": problems, "signed_by": signer, "signature_checked": genuine}
         typer.echo(json.dumps({"bundle": str(bundle), **found}, ensure_ascii=False))

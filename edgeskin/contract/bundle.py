@@ -211,6 +211,14 @@ def _checksum(fields: Mapping[str, object]) -> str:
     return hashlib.sha256(files.json_text(fields).encode()).hexdigest()
 
 
+def lists(folder: Path, path: str) -> bool:
+    """Whether a folder is a bundle that holds a file or folder of this relative path."""
+    try:
+        return bool(read_manifest(folder).of(path))
+    except BundleError:
+        return False
+
+
 def verify(folder: Path) -> tuple[str, ...]:
     """Compare every file with the manifest, reading only; one sentence for each that is changed, missing or extra.
 

@@ -7,6 +7,7 @@ from edgeskin import targets
 from edgeskin.benchmarks import attestation, device, latency, report
 from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.report import Report
+from edgeskin.contract import checkout
 from edgeskin.contract.bundle import Bundle
 from edgeskin.errors import BundleError, EdgeskinError
 from edgeskin.export import evaluate, golden, reference
@@ -57,6 +58,7 @@ def attest(
     done = Attestation(
         name=called,
         manifest_sha256=opened.sha256,
+        edgeskin_commit=checkout.commit(),
         simulated=here.simulated,
         measurements=measured.model_copy(update={"not_measured": unknown | measured.not_measured}),
     )

@@ -190,6 +190,8 @@ def _device(measured: Measurements) -> str:
     ]
     if measured.speed is not None and measured.speed.speedup_vs_fp32 is not None:
         rows.append(("against fp32", f"{measured.speed.speedup_vs_fp32:.2f} × as fast"))
+    if measured.cold_start is not None:
+        rows.append(("from file to first answer", unit(measured.cold_start.total_ms, "ms")))
     rows.append(("peak memory", unit(measured.memory.total_mib if measured.memory else None, "MiB")))
     named = ", ".join(name for name in (device.board, device.gpu, device.cpu) if name)
     return _section("## On a device", f"Measured on {named}, {device.os}.", _table(("", ""), rows))

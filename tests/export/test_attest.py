@@ -11,6 +11,7 @@ from small_graphs import contents
 from edgeskin.benchmarks import latency
 from edgeskin.benchmarks.measurements import LatencyFigure
 from edgeskin.contract import bundle as bundles
+from edgeskin.contract import checkout
 from edgeskin.errors import BundleError
 from edgeskin.export import journey
 from edgeskin.export.attest import attest
@@ -37,7 +38,9 @@ def test_a_device_completes_what_another_machine_began(
     before = contents(pending)
     assert journey.judge(pending, profile=str(phone)).verdict.exit_code == 4
     elsewhere.at(monkeypatch, "all", "gpu")
+    monkeypatch.setattr(checkout, "commit", lambda: "c" * 40)
     done = attest(pending, name="m2")
+    assert done.edgeskin_commit == "c" * 40
     assert (done.simulated, done.measurements.verified, done.uncounted) == (False, "device", None)
     hops = [hop.name for hop in done.measurements.artifact_hops]
     assert hops == ["int8.onnx → artifact"] * 3 + ["int8.onnx, gpu → artifact"] * 3

@@ -8,7 +8,7 @@ from small_graphs import contents
 
 from edgeskin import optional
 from edgeskin.contract import signature
-from edgeskin.contract.bundle import Bundle
+from edgeskin.contract.bundle import Bundle, write_manifest
 from edgeskin.errors import BundleError, MissingDependencyError
 from edgeskin.export import journey
 from edgeskin.export.profile import Profile
@@ -99,8 +99,19 @@ def test_a_deploy_folder_is_exported_only_where_its_bundle_may_be_opened(
     copy: Path, small_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy = Path(shutil.copytree(small_graph.folder, copy / "deploy"))
+    write_manifest(copy, target="tensorrt", precision="int8", artifact="deploy", graph_sha256=small_graph.sha256)
     assert journey.find_graph(deploy).sha256 == small_graph.sha256
+    network = (deploy / "int8.onnx").read_bytes()
+    (deploy / "int8.onnx").write_bytes(network[:-1])
+    with pytest.raises(BundleError, match=r"deploy/int8\.onnx: changed"):
+        journey.find_graph(deploy)
+    (deploy / "int8.onnx").write_bytes(network)
     _, public = signature.make_keys(tmp_path / "keys")
     monkeypatch.setenv(signature.TRUSTED_KEY, str(public))
     with pytest.raises(BundleError, match="is not signed"):
         journey.find_graph(deploy)
+
+
+def test_a_graph_folder_beside_some_other_manifest_is_a_graph_folder(graph: Graph) -> None:
+    (graph.folder.parent / "manifest.json").write_text('{"name": "a web page", "icons": []}')
+    assert journey.find_graph(graph.folder).sha256 == graph.sha256
