@@ -39,7 +39,7 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 _EXIT_CODES: dict[Outcome, Literal[0, 3, 4]] = {"passed": 0, "failed": 3, "pending": 4}
 _NAMED = 5
-"""So many operators or images are named; more are counted."""
+"""So many operators are named; more are counted."""
 _ROUNDING = 1e-9
 """0.85 − 0.83 is 0.020000000000000018 in binary, and that is a drop of 0.02."""
 
@@ -336,10 +336,6 @@ def _counted(measurements: Measurements, card: ModelCard, accept_inherited: bool
         why_not = "evidence counts only for an artifact that is equivalent on all golden cases"
     elif report.dataset in card.provenance.data and "train" in report.split.split("+"):
         why_not = f"the network was trained on {report.split}; give another --split"
-    elif report.seen_in_training:
-        seen = report.seen_in_training
-        named = ", ".join(seen[:_NAMED]) + (", …" if len(seen) > _NAMED else "")
-        why_not = f"{len(seen)} of {report.n} images are known from training ({named}); give others"
     return _Accuracy(None if why_not else report, why_not)
 
 

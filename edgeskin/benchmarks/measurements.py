@@ -192,8 +192,8 @@ class AccuracyReport(Frozen):
     it was measured in this run. data_list_sha256: hash of the sorted image ids. cautions: the words that must stand
     beside the figures.
     subgroups: by attribute and value, where the data set tells any. worst: the worst cases of each head, worst first.
-    seen_in_training: ids of the images that the network was trained on, or that are the same photograph as one that it
-    was trained on. These four are None where nobody looked, as in what an older edgeskin wrote.
+    seen_in_training: ids of the images that were left out, each the same photograph as one that the network was trained
+    on. These four are None where nobody looked, as in what an older edgeskin wrote.
     """
 
     dataset: str

@@ -1,6 +1,5 @@
 """What a data folder holds and what is wrong with it, before anything is trained on it."""
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,7 @@ from edgeskin.contract.image import read_photo
 from edgeskin.contract.model import Frozen
 from edgeskin.data.cases import Case, Cases, read_mask
 from edgeskin.data.datasets import VIEWS
-from edgeskin.data.duplicates import DuplicatePair, Print, Progress, exact_duplicates, near_duplicates, thumbnail
+from edgeskin.data.duplicates import DuplicatePair, Print, Progress, exact_duplicates, near_duplicates
 from edgeskin.data.sets import open_set
 from edgeskin.errors import DataError, PhotoError
 
@@ -154,13 +153,7 @@ def _inspect(case: Case) -> _Finding:
     except PhotoError as error:
         return _Finding(None, "", None, str(error), colourless=error.code == "greyscale")
     size = f"{pixels.shape[1]}×{pixels.shape[0]}"
-    fingerprint = Print(
-        image_id=case.image_id,
-        split=case.split,
-        file_sha256=files.sha256(case.image),
-        pixel_sha256=hashlib.sha256(size.encode() + pixels.tobytes()).hexdigest(),
-        thumbnail=thumbnail(pixels),
-    )
+    fingerprint = Print.of(case.image_id, case.split, case.image, pixels)
     try:
         lesion = float(read_mask(case).mean()) if case.mask else None
     except DataError as error:

@@ -13,15 +13,19 @@ each the same photograph to the eye; the most alike of different lesions reach 0
 pair more than three.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from edgeskin import files
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Likeness: TypeAlias = Literal["file", "pixels", "photograph"]
@@ -50,6 +54,18 @@ class Print:
     file_sha256: str
     pixel_sha256: str
     thumbnail: Float32
+
+    @staticmethod
+    def of(image_id: str, split: str, file: Path, pixels: npt.NDArray[np.uint8]) -> "Print":
+        """Of an image's file and what it decodes to. Shapes: pixels [H, W, 3]."""
+        size = f"{pixels.shape[1]}×{pixels.shape[0]}"
+        return Print(
+            image_id=image_id,
+            split=split,
+            file_sha256=files.sha256(file),
+            pixel_sha256=hashlib.sha256(size.encode() + pixels.tobytes()).hexdigest(),
+            thumbnail=thumbnail(pixels),
+        )
 
 
 @dataclass(frozen=True)
@@ -97,10 +113,15 @@ def exact_duplicates(prints: Sequence[Print]) -> tuple[DuplicatePair, ...]:
     )
 
 
-def near_duplicates(prints: Sequence[Print], progress: Progress | None = None) -> tuple[DuplicatePair, ...]:
-    """The pairs across splits that look like one photograph but differ in their pixels, most alike first."""
+def near_duplicates(
+    prints: Sequence[Print], progress: Progress | None = None, *, split: str | None = None
+) -> tuple[DuplicatePair, ...]:
+    """The pairs across splits that look like one photograph but differ in their pixels, most alike first.
+
+    split: the one whose images are looked for among the others; None for all of them.
+    """
     best: dict[tuple[str, str], DuplicatePair] = {}
-    candidates = _candidates(prints, progress)
+    candidates = _candidates(prints, split, progress)
     for done, candidate in enumerate(candidates, 1):
         a, b = prints[candidate.a], prints[candidate.b]
         if a.pixel_sha256 != b.pixel_sha256:
@@ -147,33 +168,34 @@ class _Candidate:
     squashed: bool
 
 
-def _candidates(prints: Sequence[Print], progress: Progress | None) -> list[_Candidate]:
-    """For each image the most similar ones of other splits."""
+def _candidates(prints: Sequence[Print], split: str | None, progress: Progress | None) -> list[_Candidate]:
+    """For each image (of `split`, if given) the most similar ones of other splits."""
     splits = np.array([one.split for one in prints])
+    wanted = np.flatnonzero(splits == split) if split is not None else np.arange(len(prints))
     if len(set(splits.tolist())) < 2:
         return []
     images = _descriptors(one.thumbnail for one in prints)
     others = (_flat(images), _flat(_descriptors(_unsquash(one.thumbnail) for one in prints)))
     kinds = [(orientation, squashed) for orientation in range(8) for squashed in (False, True)]
     found: list[_Candidate] = []
-    for start in range(0, len(prints), _BLOCK):
-        block = images[start : start + _BLOCK]
+    for start in range(0, len(wanted), _BLOCK):
+        block = wanted[start : start + _BLOCK]
         scores = np.full((len(block), len(prints)), -1, np.float32)
         best_kind = np.zeros(scores.shape, np.int8)
         for index, (orientation, squashed) in enumerate(kinds):
-            score = _flat(np.stack([_orient(image, orientation) for image in block])) @ others[squashed].T
+            score = _flat(np.stack([_orient(images[one], orientation) for one in block])) @ others[squashed].T
             best_kind[score > scores] = index
             np.maximum(scores, score, out=scores)
-        scores[splits[start : start + _BLOCK, None] == splits] = -1
+        scores[splits[block, None] == splits] = -1
         likeliest = np.argsort(-scores, axis=1, kind="stable")[:, :_NEIGHBOURS]
         found += [
-            _Candidate(start + row, column, *kinds[best_kind[row, column]])
+            _Candidate(int(block[row]), column, *kinds[best_kind[row, column]])
             for row, columns in enumerate(likeliest.tolist())
             for column in columns
             if scores[row, column] > 0
         ]
         if progress:
-            progress("searching for look-alikes", start + len(block), len(prints))
+            progress("searching for look-alikes", start + len(block), len(wanted))
     return found
 
 

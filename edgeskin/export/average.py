@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from edgeskin import files
 from edgeskin.benchmarks import device, evidence
@@ -27,6 +27,7 @@ from edgeskin.data.duplicates import Progress
 from edgeskin.data.sets import open_like
 from edgeskin.errors import DataError, GraphError, RunError
 from edgeskin.export.evaluate import Say, canonical, cases_of, demand_room, given, on_cases, opened, silent
+from edgeskin.export.unseen import trained_on
 from edgeskin.graph.folder import Graph
 from edgeskin.targets.base import Float32, UInt8
 
@@ -189,34 +190,16 @@ def _questions(card: ModelCard) -> Iterator[tuple[str, object]]:
     yield "its mask clean-up", card.cleanup
 
 
-class _Trained(BaseModel):
-    """Of run.json, what must not be measured on; the rest of it is read where torch is."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-    train_ids: tuple[str, ...]
-
-
 def _demand_unseen(graphs: Sequence[Graph], cases: Sequence[Case], split: str) -> None:
     """Raises: DataError where a network was trained, or its epoch chosen, on an image that it is to be measured on.
 
-    A Graph folder that left its run keeps no list of its training images; its split alone speaks for it then.
+    Of a Graph folder that keeps no list of its training images its split alone speaks.
     """
     ids = {case.image_id for case in cases}
     for graph in graphs:
-        met = ids & {*graph.card.provenance.select_ids, *_trained_on(graph)}
+        met = ids & {*graph.card.provenance.select_ids, *(trained_on(graph) or ())}
         if met:
             raise DataError(
                 f"{graph.folder}: was trained on {len(met)} of the {len(ids)} images of {split} "
                 f"({', '.join(sorted(met)[:3])}{', …' if len(met) > 3 else ''}); its figures there mean nothing"
             )
-
-
-def _trained_on(graph: Graph) -> tuple[str, ...]:
-    """The images a network was trained on, if its folder stands in its run."""
-    path = graph.folder.parent / "run.json"
-    if not path.is_file():
-        return ()
-    try:
-        return _Trained.model_validate_json(path.read_bytes()).train_ids
-    except ValidationError as error:
-        raise RunError(f"{path}: {wrong_fields(error)}. Restore it, or move the Graph folder away from it") from error

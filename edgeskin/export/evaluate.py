@@ -21,6 +21,7 @@ from edgeskin.data.sets import SPLIT_SEED, open_like
 from edgeskin.data.symmetry import MASK_SYMMETRY, hold_out_voted, with_mask_symmetry
 from edgeskin.errors import DataError, EdgeskinError, GraphError
 from edgeskin.export.form import network_of, session_of
+from edgeskin.export.unseen import unseen
 from edgeskin.graph.folder import Graph
 from edgeskin.targets.base import Runnable, Session, Target
 
@@ -81,20 +82,27 @@ def measure(
     """Accuracy of an artifact and of the float network on the same images.
 
     metadata: see `given`. form: of the artifact.
-    Raises: EdgeskinError as `given`; DataError as `cases_of`, for a cell that no metadata field knows, or where an
-    image is unreadable; TargetError where a network answers no number.
+    Raises: EdgeskinError as `given`; DataError as `cases_of` and `unseen`, for a cell that no metadata field knows, or
+    where an image is unreadable; TargetError where a network answers no number.
     """
+    fresh = unseen(graph, cases_of(graph, folder, split), folder, progress)
     report = on_cases(
         graph.card,
         fp32,
         artifact,
-        cases_of(graph, folder, split),
+        fresh.cases,
         layout=folder.layout,
         split=canonical(split),
         metadata=metadata,
         progress=progress,
     )
-    return report.model_copy(update={"form": None if form == "int8" else form})
+    return report.model_copy(
+        update={
+            "form": None if form == "int8" else form,
+            "cautions": (*report.cautions, *fresh.cautions),
+            "seen_in_training": fresh.left_out,
+        }
+    )
 
 
 def on_cases(

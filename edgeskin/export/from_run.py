@@ -88,6 +88,7 @@ def graph_from_run(run: Path, folder: Path) -> Graph:
         files.write_json(building / "chain.json", [hop.model_dump(mode="json") for hop in hops])
         files.write_bytes(building / "checkpoint.safetensors", safetensors.torch.save(weights))
         files.write_json(building / "evidence.json", [])
+        files.write_text(building / "training_ids.txt", "\n".join(record.train_ids))
     return Graph.open(folder)
 
 

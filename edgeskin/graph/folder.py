@@ -1,6 +1,6 @@
 """The Graph folder: what training hands to every target, and where torch ends.
 
-fp32.onnx  int8.onnx  model.json  golden/  evidence.json  checkpoint.safetensors
+fp32.onnx  int8.onnx  model.json  golden/  evidence.json  training_ids.txt  checkpoint.safetensors
 """
 
 import hashlib
@@ -12,7 +12,16 @@ from edgeskin import files
 from edgeskin.contract.model import ModelCard
 from edgeskin.errors import GraphError
 
-PARTS = ("fp32.onnx", "int8.onnx", "model.json", "golden", "chain.json", "evidence.json", "checkpoint.safetensors")
+PARTS = (
+    "fp32.onnx",
+    "int8.onnx",
+    "model.json",
+    "golden",
+    "chain.json",
+    "evidence.json",
+    "training_ids.txt",
+    "checkpoint.safetensors",
+)
 """Everything a Graph folder may hold, by name."""
 
 
@@ -54,6 +63,11 @@ class Graph:
     def evidence(self) -> Path:
         """What was measured on real images, one entry an evaluation."""
         return self.folder / "evidence.json"
+
+    @property
+    def training_ids(self) -> Path:
+        """The ids of the images it was trained on, sorted, one a line: the file whose SHA-256 the model card names."""
+        return self.folder / "training_ids.txt"
 
     @cached_property
     def sha256(self) -> str:

@@ -602,14 +602,6 @@ def test_no_time_size_or_memory_is_nothing_or_less(measured, card, figure):
     assert all("is no measurement" in promise.sentence for promise in verdict.in_state("failed"))
 
 
-def test_images_that_were_seen_in_training_measure_nothing(measured, card):
-    seen = with_accuracy(measured, seen_in_training=("p1", "p2"))
-    verdict = judge(seen, FULL, card, "int8")
-    assert states(verdict, "accuracy") == {"failed"}
-    assert "2 of 150 images are known from training (p1, p2)" in verdict.in_state("failed")[0].sentence
-    assert judge(with_accuracy(measured, seen_in_training=()), FULL, card, "int8").exit_code == 0
-
-
 @pytest.mark.parametrize(("split", "state"), [("train", "failed"), ("train+val", "failed"), ("select+val", "passed")])
 def test_the_training_split_measures_nothing(measured, card, split, state):
     assert states(judge(with_accuracy(measured, split=split), FULL, card, "int8"), "accuracy") == {state}

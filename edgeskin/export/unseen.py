@@ -1,0 +1,124 @@
+"""Images that a network cannot be judged on: those it was trained on, and other copies of the same photographs."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgeskin.benchmarks import device
+from edgeskin.contract.declaration import wrong_fields
+from edgeskin.data.cases import Case, Cases, data_list_sha256, read_image
+from edgeskin.data.contamination import known_pairs
+from edgeskin.data.duplicates import Print, Progress, exact_duplicates, near_duplicates
+from edgeskin.errors import DataError, GraphError, RunError
+from edgeskin.graph.folder import Graph
+
+_JUDGED, _TRAINED = "judged", "trained on"
+_NAMED = 5
+"""So many images are named; more are counted."""
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Cases that a network may be judged on.
+
+    left_out: ids of the others, sorted; None where nobody can tell. cautions: what was left out, or could not be
+    looked for.
+    """
+
+    cases: tuple[Case, ...]
+    left_out: tuple[str, ...] | None
+    cautions: tuple[str, ...] = ()
+
+
+def unseen(graph: Graph, cases: Sequence[Case], folder: Cases, progress: Progress) -> Unseen:
+    """The cases without those that are the same photograph as one that the network was trained on: by the pairs that
+    the folder lists, and, of the training images that the folder holds, by file, by pixels and by looks.
+
+    Raises: DataError where the network was trained on one of the cases itself, nothing is left, or an image is
+    unreadable; GraphError, RunError as `trained_on`.
+    """
+    learnt = trained_on(graph)
+    if learnt is None:
+        words = f"it is not known which images {graph.card.name} was trained on: none was looked for among these"
+        return Unseen(tuple(cases), None, (words,))
+    ids = {case.image_id for case in cases}
+    if met := sorted(ids & learnt):
+        raise DataError(
+            f"{folder.folder}: {graph.card.name} was trained on {len(met)} of these {len(ids)} images "
+            f"({_few(met)}); its figures there mean nothing. Give another --split or other --data"
+        )
+    held = [case for case in folder.cases if case.image_id in learnt]
+    left_out = ids & (_listed(folder, learnt) | _alike(cases, held, progress))
+    cautions = []
+    if left_out:
+        cautions.append(
+            f"{len(left_out)} of {len(ids)} images are left out, each the same photograph as one that the network was "
+            f"trained on: {_few(sorted(left_out))}"
+        )
+    if len(held) < len(learnt):
+        cautions.append(
+            f"{len(learnt) - len(held)} of the {len(learnt)} training images are not in {folder.folder.name}: whether "
+            "other copies of them are measured is not known"
+        )
+    kept = tuple(case for case in cases if case.image_id not in left_out)
+    if not kept:
+        raise DataError(f"{folder.folder}: {cautions[0]}. Nothing is left to measure; give other images")
+    return Unseen(kept, tuple(sorted(left_out)), tuple(cautions))
+
+
+def trained_on(graph: Graph) -> frozenset[str] | None:
+    """The ids of the images that a network was trained on: by the list in its folder, or by the run that it stands in.
+
+    None where neither is there. Raises: GraphError for a list that is not the one that the model card names; RunError
+    for a damaged run.json.
+    """
+    if graph.training_ids.is_file():
+        listed = graph.training_ids.read_text(encoding="utf-8", errors="replace").splitlines()
+        if data_list_sha256(listed) != graph.card.provenance.data_list_sha256:
+            raise GraphError(
+                f"{graph.training_ids}: is not the list whose hash model.json names. Take a fresh copy of the Graph "
+                "folder, or export its run again"
+            )
+        return frozenset(listed)
+    path = graph.folder.parent / "run.json"
+    if not path.is_file():
+        return None
+    try:
+        return frozenset(_Trained.model_validate_json(path.read_bytes()).train_ids)
+    except ValidationError as error:
+        raise RunError(f"{path}: {wrong_fields(error)}. Restore it, or move the Graph folder away from it") from error
+
+
+class _Trained(BaseModel):
+    """Of run.json, what must not be measured on; the rest of it is read where torch is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    train_ids: tuple[str, ...]
+
+
+def _listed(folder: Cases, learnt: frozenset[str]) -> set[str]:
+    """Whatever stands in a pair with a training image."""
+    return {one for pair in known_pairs([folder.folder]) for one in pair if learnt.intersection(pair)}
+
+
+def _alike(cases: Sequence[Case], held: Sequence[Case], progress: Progress) -> set[str]:
+    """Whatever is the same file, pixels or photograph as a training image that is at hand."""
+    marked = [*((case, _JUDGED) for case in cases), *((case, _TRAINED) for case in held)]
+    prints: list[Print] = []
+    with ThreadPoolExecutor(device.usable_cores()) as pool:
+        for one in pool.map(_print, marked if held else ()):
+            prints.append(one)
+            progress("comparing with what was trained on", len(prints), len(marked))
+    pairs = exact_duplicates(prints) + near_duplicates(prints, progress, split=_JUDGED)
+    return {one for pair in pairs if pair.crosses_splits for one in (pair.first, pair.second)}
+
+
+def _print(marked: tuple[Case, str]) -> Print:
+    case, split = marked
+    return Print.of(case.image_id, split, case.image, read_image(case))
+
+
+def _few(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")

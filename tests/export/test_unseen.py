@@ -1,0 +1,120 @@
+"""Images from training do not count, whatever they are called and however they were recoloured or turned."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeskin.data.cases import Case, Cases, data_list_sha256, read_cases, read_image
+from edgeskin.errors import DataError, GraphError, RunError
+from edgeskin.export import evaluate
+from edgeskin.export.evaluate import silent
+from edgeskin.export.unseen import Unseen, trained_on, unseen
+from edgeskin.graph.folder import Graph
+
+
+@pytest.fixture
+def data(phantom_data: Path, tmp_path: Path) -> Cases:
+    """A data folder to damage."""
+    return read_cases(Path(shutil.copytree(phantom_data, tmp_path / "data")))
+
+
+def knowing(graph: Graph, ids: Sequence[str]) -> Graph:
+    """The Graph of a network that was trained on these images."""
+    graph.training_ids.write_text("\n".join(sorted(ids)))
+    provenance = graph.card.provenance.model_copy(update={"data_list_sha256": data_list_sha256(ids)})
+    graph.card.model_copy(update={"provenance": provenance}).write(graph.folder / "model.json")
+    return Graph.open(graph.folder)
+
+
+def ids_of(cases: Sequence[Case]) -> list[str]:
+    return [case.image_id for case in cases]
+
+
+def of_val(graph: Graph, data: Cases) -> Unseen:
+    return unseen(graph, data.split("val"), data, silent)
+
+
+def test_where_nothing_is_known_of_training_the_report_says_so(graph: Graph, data: Cases) -> None:
+    found = of_val(graph, data)
+    assert (found.cases, found.left_out) == (data.split("val"), None)
+    assert found.cautions == ("it is not known which images small was trained on: none was looked for among these",)
+    report = evaluate.evaluate(graph, data.folder, "val")
+    assert report.seen_in_training is None
+    assert found.cautions[0] in report.cautions
+
+
+def test_images_that_are_no_copies_all_count(graph: Graph, data: Cases) -> None:
+    found = of_val(knowing(graph, ids_of(data.split("train"))), data)
+    assert (found.cases, found.left_out, found.cautions) == (data.split("val"), (), ())
+
+
+def test_the_very_images_of_training_are_refused(graph: Graph, data: Cases) -> None:
+    mine = data.split("val")[0].image_id
+    trained = knowing(graph, [*ids_of(data.split("train")), mine])
+    with pytest.raises(DataError, match=rf"small was trained on 1 of these 9 images \({mine}\)"):
+        evaluate.evaluate(trained, data.folder, "val")
+    with pytest.raises(DataError, match=r"was trained on \d+ of these \d+ images"):
+        evaluate.evaluate(trained, data.folder, "train")
+    assert not trained.evidence.exists()
+
+
+def recoloured(pixels: np.ndarray) -> np.ndarray:
+    """Mirrored, turned, darker and of another colour."""
+    turned = np.rot90(pixels[:, ::-1]).astype(np.float64)
+    return np.round(turned * [0.7, 0.6, 0.8]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("change", [np.asarray, recoloured])
+def test_a_copy_of_a_training_image_under_another_name_is_left_out(graph: Graph, data: Cases, change) -> None:
+    mine, theirs = data.split("val")[3], data.split("train")[2]
+    Image.fromarray(change(read_image(mine))).save(theirs.image)
+    report = evaluate.evaluate(knowing(graph, ids_of(data.split("train"))), data.folder, "val")
+    assert report.seen_in_training == (mine.image_id,)
+    assert (report.n, report.metrics["mask_jaccard"].n) == (8, 8)
+    kept = [one for one in ids_of(data.split("val")) if one != mine.image_id]
+    assert report.data_list_sha256 == data_list_sha256(kept)
+    assert any("1 of 9 images are left out, each the same photograph" in each for each in report.cautions)
+
+
+def test_a_copy_of_the_file_itself_is_left_out(graph: Graph, data: Cases) -> None:
+    mine, theirs = data.split("val")[0], data.split("train")[0]
+    shutil.copy(mine.image, theirs.image)
+    assert of_val(knowing(graph, ids_of(data.split("train"))), data).left_out == (mine.image_id,)
+
+
+def test_a_pair_that_the_folder_lists_is_left_out(graph: Graph, data: Cases) -> None:
+    mine = data.split("val")[1].image_id
+    (data.folder / "near_duplicates.csv").write_text(f"image_a,image_b\n{mine},elsewhere\n")
+    found = of_val(knowing(graph, ["elsewhere"]), data)
+    assert found.left_out == (mine,)
+    assert any("1 of the 1 training images are not in data" in each for each in found.cautions)
+
+
+def test_where_nothing_is_left_nothing_is_measured(graph: Graph, data: Cases) -> None:
+    train = data.split("train")
+    for mine, theirs in zip(data.split("val"), train, strict=False):
+        shutil.copy(mine.image, theirs.image)
+    with pytest.raises(DataError, match="Nothing is left to measure"):
+        of_val(knowing(graph, ids_of(train)), data)
+
+
+def test_a_list_that_the_model_card_does_not_name_is_refused(graph: Graph, data: Cases) -> None:
+    trained = knowing(graph, ids_of(data.split("train")))
+    trained.training_ids.write_text("nothing")
+    with pytest.raises(GraphError, match=r"is not the list whose hash model\.json names"):
+        of_val(trained, data)
+
+
+def test_the_run_that_a_graph_stands_in_knows_what_it_was_trained_on(graph: Graph) -> None:
+    assert trained_on(graph) is None
+    run = graph.folder.parent / "run.json"
+    run.write_text(json.dumps({"train_ids": ["a", "b"], "recipe": {}}))
+    assert trained_on(graph) == {"a", "b"}
+    run.write_text("{}")
+    with pytest.raises(RunError, match=r"run\.json: train_ids: Field required"):
+        trained_on(graph)
