@@ -64,6 +64,14 @@ def export(
             "Nothing but a bundle is ever replaced.",
         ),
     ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="int8: where the gate fails by accuracy, return the layers that cause the error to float, one group "
+            "at a time. The repaired Graph stands beside the bundle, as DIR-graph.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each verdict as one JSON object on a line.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only how each bundle came out.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print every promise and every hop of the chain.")] = False,
@@ -77,6 +85,7 @@ def export(
     from edgeskin.data.cases import data_folder
     from edgeskin.errors import EdgeskinError, TargetError
     from edgeskin.export import journey
+    from edgeskin.export import repair as repairing
     from edgeskin.export.profile import ALL, profiles_for, unbuildable
 
     say = terminal.words(quiet)
@@ -104,7 +113,8 @@ def export(
         place = Path("bundles") / name if out is None else out / name if target == ALL else out
         try:
             with terminal.progress(quiet) as progress:
-                done = journey.export(graph, one, place, data=labelled, say=say, progress=progress)
+                make = repairing.export if repair else journey.export
+                done = make(graph, one, place, data=labelled, say=say, progress=progress)
         except EdgeskinError as error:
             if target != ALL:
                 raise

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeskin import files, optional, shipped, targets
-from edgeskin.benchmarks import attestation, board, device, evidence, gate, latency, report, size
+from edgeskin.benchmarks import attestation, board, device, evidence, gate, latency, repaired, report, size
 from edgeskin.benchmarks.gate import Gate, Verdict
 from edgeskin.benchmarks.measurements import AccuracyReport, Form, Measurements
+from edgeskin.benchmarks.repaired import Repair
 from edgeskin.benchmarks.report import Report
 from edgeskin.contract import bundle
 from edgeskin.contract.bundle import Bundle
@@ -59,7 +60,7 @@ def find_graph(source: Path | None = None, say: Say = silent) -> Graph:
             f"{folder}: is a bundle, the end of the journey. Give the run or Graph folder it came from{other}"
         )
     if (folder / "model.json").is_file():
-        if (folder.parent / bundle.MANIFEST).is_file():
+        if bundle.lists(folder.parent, folder.name):
             Bundle.open(folder.parent)  # a deploy folder is worth what its bundle is
         return Graph.open(folder)
     if not (folder / "run.json").is_file():
@@ -129,6 +130,8 @@ def export(
         artifact = target.build(graph, precision, building)
         files.copy(graph.folder / "model.json", building / "model.json")
         files.copy(graph.golden, building / "golden")
+        if (graph.folder / repaired.FILE).is_file():
+            files.copy(graph.folder / repaired.FILE, building / repaired.FILE)
         bundle.write_labels(building, graph.card)
         form = form_of(precision, target.computes(precision))
         answers = reference.of_graph(graph, cases, form)
@@ -239,6 +242,7 @@ def _report(
             *_chosen(profile),
             *_emulated(measured.accuracy),
             *_passes(graph.card),
+            *_repaired(graph),
             graph.card.intended_use,
             *graph.card.provenance.notes,
         ),
@@ -293,6 +297,12 @@ def _emulated(accuracy: AccuracyReport | None) -> Iterator[str]:
             f"The accuracy of {accuracy.form} is what onnxruntime reached with a rounding to float16 behind every "
             "operator; a device rounds elsewhere."
         )
+
+
+def _repaired(graph: Graph) -> Iterator[str]:
+    repair = Repair.read(graph.folder / repaired.FILE)
+    if repair is not None:
+        yield repair.sentence
 
 
 def _passes(card: ModelCard) -> Iterator[str]:

@@ -1,0 +1,182 @@
+"""What a repair found and did: layers ranked by the error they cause, and what each that went back to float changed.
+
+It is part of a Graph folder whose int8.onnx was repaired, as `repair.json`, and of every bundle that is built from it.
+"""
+
+import html
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from edgeskin.benchmarks.measurements import Count, Measured
+from edgeskin.contract.declaration import wrong_fields
+from edgeskin.contract.frozen import Frozen
+from edgeskin.errors import GraphError
+from edgeskin.graph.island import Way
+
+FILE = "repair.json"
+
+_WORDS: dict[Way, str] = {
+    "weights": "weights of fp32.onnx, output at its scale",
+    "output": "output not rounded, own weights",
+    "both": "output not rounded, weights of fp32.onnx",
+}
+
+
+class LayerError(Frozen):
+    """What quantizing one group of layers costs, as mean difference of the probabilities from the float network.
+
+    layers: which share a scale, in running order. alone: the error where they are quantized and nothing else is.
+    given_back: how much smaller the error of the whole int8 network is with these in float; it is hidden where others
+    are as wrong. None where it was not measured.
+    """
+
+    layers: tuple[str, ...]
+    alone: Measured
+    given_back: Measured = None
+
+
+class Returned(Frozen):
+    """Layers that are in float now."""
+
+    layers: tuple[str, ...]
+    way: Way
+
+    @property
+    def sentence(self) -> str:
+        """Which, and how."""
+        return f"{', '.join(self.layers)} ({_WORDS[self.way]})"
+
+
+class RepairStep(Frozen):
+    """The network after one more group of layers was tried; the first is int8 itself.
+
+    returned: what is in float then. in_float: how many nodes compute in float, those included that read floats.
+    error: as `LayerError` has it. size_mib, speedup_vs_fp32: of the artifact, None where it was not measured. drops:
+    from float to this network on the images that the layers were chosen by, None where they have no truth. judged: how
+    the whole gate came out, None where it was not asked.
+    """
+
+    returned: tuple[Returned, ...] = ()
+    in_float: Count = 0
+    error: Measured
+    size_mib: Measured = None
+    speedup_vs_fp32: Measured = None
+    drops: dict[str, Measured] = Field(default_factory=dict)
+    judged: Literal["passed", "pending", "failed"] | None = None
+
+
+class Repair(Frozen):
+    """How a network came to have layers in float.
+
+    images: what the layers were chosen by, in words. n: how many. ranking: worst first. steps: the trade. returned:
+    what this network has in float. kept_float: every node that computes in float for it. stopped: why there are no
+    more.
+    """
+
+    images: str
+    n: Count
+    ranking: tuple[LayerError, ...]
+    steps: tuple[RepairStep, ...]
+    returned: tuple[Returned, ...]
+    kept_float: tuple[str, ...]
+    stopped: str
+
+    @staticmethod
+    def read(path: Path) -> "Repair | None":
+        """The repair of a Graph folder; None where there is no such file. Raises: GraphError."""
+        try:
+            return Repair.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise GraphError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            raise GraphError(f"{path}: {wrong_fields(error)}. Repair the network again") from error
+
+    @property
+    def sentence(self) -> str:
+        """What a reader of the report must know."""
+        if not self.returned:
+            return "A repair was tried, and no layer is better in float."
+        layers = "; ".join(one.sentence for one in self.returned)
+        others = len(self.kept_float) - sum(len(one.layers) for one in self.returned)
+        following = f", and {others} more that read their floats" if others > 0 else ""
+        return f"Repaired: in float are {layers}{following}; chosen on {self.images}."
+
+
+# --- what a report shows of it ---
+
+
+def markdown(repair: Repair) -> str:
+    """Two tables, the ranking and the trade, and why it stopped."""
+    return "\n\n".join((repair.sentence, _ranking(repair.ranking), _trade(repair.steps), f"Stopped: {repair.stopped}."))
+
+
+def _ranking(ranking: Sequence[LayerError]) -> str:
+    rows = (
+        (", ".join(f"`{name}`" for name in one.layers), _number(one.alone), _number(one.given_back)) for one in ranking
+    )
+    return _table(("layers", "error alone", "given back"), rows)
+
+
+def _trade(steps: Sequence[RepairStep]) -> str:
+    drops = tuple(dict.fromkeys(name for step in steps for name in step.drops))
+    header = ("in float", "nodes", "error", "MiB", "speed against fp32", *(f"{name} drop" for name in drops), "gate")
+    return _table(header, (_step(step, drops) for step in steps))
+
+
+def _step(step: RepairStep, drops: Sequence[str]) -> Iterator[str]:
+    yield "; ".join(f"`{name}`" for one in step.returned for name in one.layers) or "nothing"
+    yield str(step.in_float)
+    yield from (_number(value) for value in (step.error, step.size_mib, step.speedup_vs_fp32))
+    yield from (_number(step.drops.get(name)) for name in drops)
+    yield step.judged or "not asked"
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"
+
+
+def _table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+    lines: list[Iterable[str]] = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 640, 260, 56, 40, 16
+
+
+def svg(repair: Repair) -> str:
+    """The trade as a curve: how far from float the network is, by how many of its nodes compute in float.
+
+    It takes its colour from the text around it, so that it is read in light and dark.
+    """
+    points = [(step.in_float, step.error, step) for step in repair.steps if step.error is not None]
+    most, worst = max((x for x, _, _ in points), default=0) or 1, max((y for _, y, _ in points), default=0.0) or 1.0
+    width, height = _WIDTH - _LEFT - 16, _HEIGHT - _BOTTOM - _TOP
+    places = [(_LEFT + x / most * width, _TOP + (1 - y / worst) * height, step) for x, y, step in points]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
+    marks = "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{html.escape(_told(step))}</title></circle>'
+        for x, y, step in places
+    )
+    floor = _HEIGHT - _BOTTOM
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" fill="currentColor" '
+        f'font-size="12"><title>Error by nodes in float</title>'
+        f'<path d="M{_LEFT},{_TOP}V{floor}H{_WIDTH - 16}" fill="none" stroke="currentColor" opacity="0.4"/>'
+        f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-width="2"/>{marks}'
+        f'<text x="{_LEFT - 6}" y="{_TOP + 10}" text-anchor="end">{worst:.3g}</text>'
+        f'<text x="{_LEFT - 6}" y="{floor}" text-anchor="end">0</text>'
+        f'<text x="{_LEFT}" y="{floor + 16}">0</text>'
+        f'<text x="{_WIDTH - 16}" y="{floor + 16}" text-anchor="end">{most}</text>'
+        f'<text x="{_LEFT}" y="{_HEIGHT - 6}">nodes in float; error: mean difference of the probabilities from '
+        "float</text></svg>"
+    )
+
+
+def _told(step: RepairStep) -> str:
+    layers = ", ".join(name for one in step.returned for name in one.layers) or "nothing in float"
+    return f"{layers}: error {_number(step.error)}, {_number(step.size_mib)} MiB"
