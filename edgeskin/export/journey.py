@@ -151,7 +151,8 @@ def export(
         )
         layers = size.by_layer(target.read(artifact), artifact.precision)
         written = _report(graph, artifact, building, form, measured, verdict, profile, out)
-        written = written.model_copy(update={"layer_sizes": layers})
+        found = Repair.read(graph.folder / repaired.FILE)
+        written = written.model_copy(update={"layer_sizes": layers, "repair": found})
         report.write(building, written)
         model_card.write(building, written, graph)
         if sbom.missing() is None:
@@ -242,7 +243,7 @@ def _report(
             *_chosen(profile),
             *_emulated(measured.accuracy),
             *_passes(graph.card),
-            *_repaired(graph),
+            *((repair.sentence,) if repair is not None else ()),
             graph.card.intended_use,
             *graph.card.provenance.notes,
         ),
@@ -297,12 +298,6 @@ def _emulated(accuracy: AccuracyReport | None) -> Iterator[str]:
             f"The accuracy of {accuracy.form} is what onnxruntime reached with a rounding to float16 behind every "
             "operator; a device rounds elsewhere."
         )
-
-
-def _repaired(graph: Graph) -> Iterator[str]:
-    repair = Repair.read(graph.folder / repaired.FILE)
-    if repair is not None:
-        yield repair.sentence
 
 
 def _passes(card: ModelCard) -> Iterator[str]:

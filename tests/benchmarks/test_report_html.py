@@ -88,6 +88,8 @@ def test_a_figure_that_was_measured_elsewhere_says_where(card, measured):
         "ISIC_0000007",
         "Cold start 231 ms",
         "95 % interval 1.45 – 1.49",
+        "encoder_0_conv 3 0.03 2.9 1.4 0.004 passed",
+        "The 15 worst of 18 groups",
     ],
 )
 def test_everything_that_was_measured_is_shown(whole, title):
@@ -137,7 +139,7 @@ def test_evidence_without_curves_says_how_to_get_them(card, measured):
 def test_images_known_from_training_are_named_at_the_top_of_the_accuracy(card, measured):
     accuracy = measured.accuracy.model_copy(update={"seen_in_training": ("ISIC_1", "ISIC_2")})
     text = Page(html.render(whole_report.report(card, measured.model_copy(update={"accuracy": accuracy})))).text
-    assert "2 of these images were seen in training: ISIC_1, ISIC_2." in text
+    assert "Left out as seen in training: 2 images (ISIC_1, ISIC_2)." in text
 
 
 def test_a_gate_that_promises_nothing_is_no_pass(card, measured):

@@ -19,6 +19,7 @@ from edgeskin.benchmarks.measurements import (
     SubgroupFigure,
     WorstCase,
 )
+from edgeskin.benchmarks.repaired import LayerError, Repair, RepairStep, Returned
 from edgeskin.benchmarks.report import Report
 from edgeskin.benchmarks.size import LayerSize
 from edgeskin.contract.model import ModelCard
@@ -32,6 +33,29 @@ GATE = Gate.model_validate(
         "floor": {"melanoma_auroc": 0.8},
         "drop": {"mask_jaccard": Limit(estimate=0.005, bound=0.01), "auroc": Limit(estimate=0.005, bound=0.02)},
     }
+)
+
+REPAIR = Repair(
+    images="200 images of select",
+    n=200,
+    ranking=tuple(
+        LayerError(layers=(f"encoder_{i}_conv",), alone=0.08 / (i + 1), given_back=0.01 / (i + 1)) for i in range(18)
+    ),
+    steps=(
+        RepairStep(error=0.12, size_mib=2.7, speedup_vs_fp32=1.5, drops={"mask_jaccard": 0.05}, judged="failed"),
+        RepairStep(
+            returned=(Returned(layers=("encoder_0_conv",), way="weights"),),
+            in_float=3,
+            error=0.03,
+            size_mib=2.9,
+            speedup_vs_fp32=1.4,
+            drops={"mask_jaccard": 0.004},
+            judged="passed",
+        ),
+    ),
+    returned=(Returned(layers=("encoder_0_conv",), way="weights"),),
+    kept_float=("encoder_0_conv", "encoder_0_add", "encoder_0_relu"),
+    stopped="the gate passes",
 )
 
 
@@ -112,6 +136,7 @@ def report(card: ModelCard, measured: Measurements, **more: object) -> Report:
                 LayerSize(name=f"encoder_{i}_expand_conv", kind="Conv", parameters=900 * i, size_kib=0.9 * i)
                 for i in range(1, 40)
             ),
+            "repair": REPAIR,
             **more,
         }
     )

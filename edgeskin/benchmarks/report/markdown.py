@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from edgeskin.benchmarks import repaired
 from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.gate import Promise
 from edgeskin.benchmarks.measurements import (
@@ -37,6 +38,7 @@ def render(report: Report) -> str:
         _head(report),
         _promises(report.verdict.promises),
         _accuracy(measured.accuracy),
+        "" if report.repair is None else _section("Repair", repaired.markdown(report.repair)),
         _numerics(measured.numerics),
         _resources(measured),
         _placement(measured),
@@ -106,7 +108,7 @@ def _accuracy(report: AccuracyReport | None) -> str:
         "not have been shown here."
     )
     if report.seen_in_training:
-        parts.append(f"**{seen(report.seen_in_training)}**")
+        parts.append(seen(report.seen_in_training))
     for name, confusion in report.confusion.items():
         matrix = [
             (label, *(f"{a} → {b}" if a != b else str(a) for a, b in zip(floats, ints, strict=True)))

@@ -10,6 +10,7 @@ import edgeskin
 from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.gate import Verdict
 from edgeskin.benchmarks.measurements import Form, Measurements
+from edgeskin.benchmarks.repaired import Repair
 from edgeskin.benchmarks.size import LayerSize
 from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.model import Frozen
@@ -32,7 +33,7 @@ class Report(Frozen):
     profile, gate: their names. cautions: what a reader must know beside the figures, on top of those of the data set.
     next_commands: what to do next, as (word, command line), such as ("Predict", "edgeskin predict …"). attestations: of
     other machines, where it was judged again since; none in a bundle's own report.json. layer_sizes: what the artifact
-    stores, layer by layer; none in what an older edgeskin wrote.
+    stores, layer by layer; none in what an older edgeskin wrote. repair: of the network that it was built from, if any.
     """
 
     format: Literal[1] = 1
@@ -54,6 +55,7 @@ class Report(Frozen):
     next_commands: tuple[tuple[str, str], ...] = ()
     attestations: tuple[Attestation, ...] = ()
     layer_sizes: tuple[LayerSize, ...] = ()
+    repair: Repair | None = None
 
     @staticmethod
     def read(path: Path) -> "Report":

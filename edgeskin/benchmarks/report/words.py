@@ -51,9 +51,10 @@ def interval(ends: Interval | None) -> str:
 
 
 def seen(image_ids: Sequence[str]) -> str:
-    """That images were known from training, and which."""
+    """That images were left out because the network knows them from training, and which."""
     more = ", …" if len(image_ids) > FEW else ""
-    return f"{len(image_ids)} of these images were seen in training: {', '.join(image_ids[:FEW])}{more}."
+    named = f"{', '.join(image_ids[:FEW])}{more}"
+    return f"Left out as seen in training: {len(image_ids)} images ({named})."
 
 
 def subgroup_metrics(subgroups: Sequence[SubgroupFigure]) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def accuracy(report: AccuracyReport | None, why_not: str | None, pictures: Seque
         "accuracy",
         "Accuracy",
         element("p", f"{report.dataset}, {report.split}{given}: {report.n} images, {source}."),
-        element("p", element("b", seen(report.seen_in_training)), class_="bad") if report.seen_in_training else None,
+        element("p", seen(report.seen_in_training)) if report.seen_in_training else None,
         _pictures_of(report.curves, form),
         *(_confusion(name, confusion, form) for name, confusion in report.confusion.items()),
         element("h3", "Every figure"),
@@ -73,8 +73,8 @@ def accuracy(report: AccuracyReport | None, why_not: str | None, pictures: Seque
 def _figures(report: AccuracyReport, form: str) -> Markup:
     columns = (
         Column("metric"),
-        Column(f"{form} from 0 to 1, with its interval; | is float"),
         Column(form, number=True),
+        Column("from 0 to 1; | is float"),
         Column("95 % interval", number=True),
         Column("float", number=True),
         Column("drop", number=True),
@@ -98,8 +98,8 @@ def _figure(name: str, one: MetricFigure) -> Sequence[Child]:
     shown = one.drop is not None and abs(one.drop) >= (one.smallest_detectable_drop or math.inf)
     return (
         name,
-        charts.whisker(low, high, one.int8, one.float),
         element("b", decimals(one.int8)),
+        charts.whisker(low, high, one.int8, one.float),
         interval(one.ci95),
         decimals(one.float),
         element("span", drop, class_=None if not shown else "bad" if (one.drop or 0) > 0 else "good"),
@@ -248,8 +248,8 @@ def _subgroups(subgroups: Sequence[SubgroupFigure] | None, form: str) -> Markup:
     metrics = subgroup_metrics(subgroups)
     columns = (
         Column("subgroup"),
-        Column("", wide=True),
         Column(form, number=True),
+        Column("", wide=True),
         Column("95 % interval", number=True),
         Column("cases", number=True),
         Column("of the rarest class", number=True),
@@ -276,8 +276,8 @@ def _rows(subgroups: Sequence[SubgroupFigure], metric: str, columns: int) -> Ite
                 continue
             yield (
                 _words(one.value),
-                None if known.int8 is None else _bar(known.int8, known.ci95),
                 element("b", decimals(known.int8)),
+                None if known.int8 is None else _bar(known.int8, known.ci95),
                 interval(known.ci95),
                 str(known.n),
                 str(one.weakest.get(metric, known.n)),
@@ -301,10 +301,10 @@ def _worst(report: AccuracyReport, pictures: Sequence[Picture]) -> Markup:
     made: list[Markup] = []
     for head, cases in report.worst.items():
         what = "Jaccard" if head == "mask" else "probability of the truth"
-        title = f"{plain(head)}, by {what}"
+        title = f"{plain(head[0].upper() + head[1:])}, by {what}"
         here = [(case, shown[case.image_id]) for case in cases if case.image_id in shown]
         if here:
-            made.append(element("h4", title.capitalize()))
+            made.append(element("h4", title))
             drawn = [
                 figure(case.image_id, _image(picture), *_lines(f"{what} {decimals(case.score)}", *picture.words))
                 for case, picture in here
@@ -312,7 +312,7 @@ def _worst(report: AccuracyReport, pictures: Sequence[Picture]) -> Markup:
             made.append(element("div", *drawn, class_="cases"))
         else:
             ids = ", ".join(f"{case.image_id} ({decimals(case.score)})" for case in cases)
-            made.append(element("p", element("b", f"{title.capitalize()}: "), ids))
+            made.append(element("p", element("b", f"{title}: "), ids))
     return joined((_how_to_see(bool(shown)), *made))
 
 

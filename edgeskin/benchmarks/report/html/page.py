@@ -10,6 +10,7 @@ from edgeskin.benchmarks.report.html import machine
 from edgeskin.benchmarks.report.html.accuracy import accuracy
 from edgeskin.benchmarks.report.html.markup import Child, Markup, element, joined
 from edgeskin.benchmarks.report.html.parts import Column, facts, group, listed, plain, section, state, table
+from edgeskin.benchmarks.report.html.repair import repair
 from edgeskin.benchmarks.report.model import Report
 from edgeskin.benchmarks.report.picture import Picture
 from edgeskin.benchmarks.report.words import MARKS, counts, decimals, number, unit
@@ -53,6 +54,7 @@ def render(report: Report, pictures: Sequence[Picture] = ()) -> str:
             _tiles(measured, report),
             _promises(report.verdict.promises),
             accuracy(measured.accuracy, reasons.get("accuracy"), pictures),
+            None if report.repair is None else repair(report.repair),
             machine.numerics(measured.numerics, reasons.get("numerics")),
             machine.speed(measured),
             machine.size(measured, report.layer_sizes),
