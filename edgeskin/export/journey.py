@@ -243,7 +243,7 @@ def _report(
             *_chosen(profile),
             *_emulated(measured.accuracy),
             *_passes(graph.card),
-            *((repair.sentence,) if repair is not None else ()),
+            *_repaired(graph),
             graph.card.intended_use,
             *graph.card.provenance.notes,
         ),
@@ -298,6 +298,12 @@ def _emulated(accuracy: AccuracyReport | None) -> Iterator[str]:
             f"The accuracy of {accuracy.form} is what onnxruntime reached with a rounding to float16 behind every "
             "operator; a device rounds elsewhere."
         )
+
+
+def _repaired(graph: Graph) -> Iterator[str]:
+    repair = Repair.read(graph.folder / repaired.FILE)
+    if repair is not None:
+        yield repair.sentence
 
 
 def _passes(card: ModelCard) -> Iterator[str]:
