@@ -148,7 +148,7 @@ def read_manifest(folder: Path) -> Manifest:
         value = json.loads(text)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(f"{path}: no such file. A bundle is a folder that `edgeskin export` wrote") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: cannot be read as JSON: {error}. Export the bundle again") from error
     if isinstance(value, dict) and value.get("format") not in range(1, FORMAT + 1):
         raise BundleError(

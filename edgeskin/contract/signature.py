@@ -1,7 +1,7 @@
 """The signature of a bundle: `manifest.sig` over `manifest.json`, and through it over every file that it lists.
 
 OpenSSF model-signing makes and checks it, with keys on elliptic curves that lie in files; no network is asked. Without
-edgeskin: `model_signing verify key BUNDLE/manifest.json --signature BUNDLE/manifest.sig --public-key PUBLIC.pem`.
+edgeskin: `model_signing verify key BUNDLE/manifest.json --signature BUNDLE/manifest.sig --public_key PUBLIC.pem`.
 """
 
 import base64
@@ -48,7 +48,7 @@ def read(manifest: Path) -> str | None:
             raise ValueError("it names no key")
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise BundleError(f"{path}: is no signature that `edgeskin sign` wrote. {_AGAIN}") from error
     if signed != [files.sha256(manifest)]:
         raise BundleError(f"{path}: signs another {manifest.name} than the one beside it. {_AGAIN}")
@@ -185,7 +185,11 @@ def make_keys(folder: Path, password: str | None = None) -> tuple[Path, Path]:
             stream.write(key.private_bytes(pem, kind, sealed))
     except OSError as error:
         raise EdgeskinError(f"{private}: cannot be written: {error.strerror}") from error
-    files.write_bytes(public, key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
+    try:
+        files.write_bytes(public, key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
+    except EdgeskinError:
+        private.unlink()  # half a pair would stand in the way of a whole one
+        raise
     return private, public
 
 

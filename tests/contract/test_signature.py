@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_bundle import fill
 
-from edgeskin import optional
+from edgeskin import files, optional
 from edgeskin.contract import bundle, signature
 from edgeskin.contract.bundle import Bundle
 from edgeskin.errors import BundleError, EdgeskinError, MissingDependencyError
@@ -82,7 +82,7 @@ def statement(sha256: str) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("text", ["", "signed", "[]", "{}", '{"dsseEnvelope": {"payload": "!"}}'])
+@pytest.mark.parametrize("text", ["", "signed", "[]", "{}", "[" * 100_000, '{"dsseEnvelope": {"payload": "!"}}'])
 def test_a_file_that_is_no_signature_is_refused_without_any_key(folder: Path, text: str) -> None:
     (folder / "manifest.sig").write_text(text)
     with pytest.raises(BundleError, match=r"manifest\.sig: is no signature that `edgeskin sign` wrote"):
@@ -212,6 +212,17 @@ def test_new_keys_are_for_their_owner_and_never_replace_others(keys: tuple[Path,
     assert public.read_text().startswith("-----BEGIN PUBLIC KEY-----")
     with pytest.raises(EdgeskinError, match=r"edgeskin-private\.pem: stands there already"):
         signature.make_keys(private.parent)
+
+
+@signs
+def test_a_pair_of_keys_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise EdgeskinError("the disk is full")
+
+    monkeypatch.setattr(files, "write_bytes", full)
+    with pytest.raises(EdgeskinError, match="the disk is full"):
+        signature.make_keys(tmp_path / "keys")
+    assert list((tmp_path / "keys").iterdir()) == []
 
 
 @signs
