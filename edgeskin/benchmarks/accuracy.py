@@ -134,9 +134,11 @@ def measure(
 
     metadata: what both were given beside the images.
     All metrics share the same resamples; cases of one group (patient, lesion) are drawn together.
-    Raises: DataError where the cases have neither a mask nor a label for any head, or a label that a head does not
-    know.
+    Raises: DataError where there are no cases, they have neither a mask nor a label for any head, or a label that a
+    head does not know.
     """
+    if not cases:
+        raise DataError(f"{layout.name}, {split}: no images: nothing to measure")
     ids = tuple(case.image_id for case in cases)
     assert in_float.image_ids == in_int8.image_ids == ids, "float, int8 and truth must be about the same images"
     groups = [case.group or case.image_id for case in cases] if any(case.group for case in cases) else None
@@ -150,7 +152,7 @@ def measure(
     for head in card.heads:
         if head.kind == "mask":
             figures |= _mask_figures(in_float, in_int8, counts)
-        elif cases and not any(head.truth_column in case.labels for case in cases):
+        elif not any(head.truth_column in case.labels for case in cases):
             cautions.append(f"{cases[0].table} has no column {head.truth_column}: head {head.name} was not measured")
         else:
             answers.append(own := Answers.of(head, cases, in_float, in_int8, counts))

@@ -1,6 +1,7 @@
 """Accuracy from files on disk: a network that reads its answers off the pixels, so every figure is known by hand."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from edgeskin.benchmarks.accuracy import measure, predict
 from edgeskin.benchmarks.answers import Predictions
+from edgeskin.benchmarks.measurements import AccuracyReport
 from edgeskin.benchmarks.metrics import PixelCounts
 from edgeskin.contract.metadata import ChoiceField, MetadataSpec
 from edgeskin.contract.model import MaskCleanup, ModelCard
@@ -297,3 +299,93 @@ def test_images_are_preprocessed_as_the_card_declares(card, data):
         pixels = np.asarray(photo)
     np.testing.assert_array_equal(session.first[0], network_input(pixels, 64, steps)[0])
     assert (session.first[0] != network_input(pixels, 64, ())[0]).any()
+
+
+# --- by subgroup ---
+
+
+def told(data: Cases, **columns: list[str]) -> Cases:
+    """The same cases with more columns."""
+    cases = data.cases
+    for column, cells in columns.items():
+        cases = tuple(case.noting(column, cell) for case, cell in zip(cases, cells, strict=True))
+    return replace(data, cases=cases)
+
+
+def test_figures_of_a_subgroup_are_those_of_its_cases_alone(card, data):
+    sexes = ["female"] * 6 + ["male"] * 5 + [""]
+    known = told(data, sex=sexes)
+    found = predict(PixelSession(), card, known.cases)
+    report = measure(found, found, known.cases, card, layout=LAYOUT, split="val", resamples=100)
+    assert [(one.name, one.n) for one in report.subgroups] == [("sex=female", 6), ("sex=male", 5)]
+    female, male = report.subgroups
+    # As the subset `crop` above: melanoma are images 0 and 3 of 0 … 5.
+    assert female.metrics["melanoma_auroc"].int8 == pytest.approx(6 / 8)
+    assert female.metrics["melanoma_auroc"] == report.metrics["melanoma_auroc_crop"]
+    assert female.classes == {
+        "diagnosis": {"melanoma": 2, "nevus": 2, "seborrheic_keratosis": 2},
+        "melanoma": {"no": 4, "yes": 2},
+    }
+    assert female.weakest == {
+        "mask_jaccard": 6,
+        "diagnosis_balanced_accuracy": 2,
+        "melanoma_auroc": 2,
+        "melanoma_sensitivity": 2,
+        "melanoma_specificity": 4,
+    }
+    # Images 6 … 10: melanoma are 6, called so, and 9, not; images 10 and 11 have no mask.
+    assert (male.metrics["mask_jaccard"].n, male.metrics["melanoma_sensitivity"].int8) == (4, 0.5)
+    assert male.metrics["mask_jaccard"].int8 == 1
+
+
+def test_a_subgroup_shows_a_drop_that_the_whole_hides(card, data):
+    class WorseFor(PixelSession):
+        """Finds no lesion in the first half of the photos."""
+
+        def run(self, image: np.ndarray, metadata: np.ndarray | None = None) -> Mapping[str, np.ndarray]:
+            answer = super().run(image)
+            dark = image[0, 1, 0, 0] < 40 + 15 * 6  # images 0 … 5
+            return {**answer, "mask": answer["mask"] * (0 if dark else 1)}
+
+    known = told(data, sex=["female"] * 6 + ["male"] * 6)
+    a, b = (predict(session, card, known.cases) for session in (PixelSession(), WorseFor()))
+    report = measure(a, b, known.cases, card, layout=LAYOUT, split="val", resamples=100)
+    drops = {one.value: one.metrics["mask_jaccard"].drop for one in report.subgroups}
+    assert drops == {"female": 1, "male": 0}
+    assert report.metrics["mask_jaccard"].drop == pytest.approx(0.6)
+
+
+def test_a_subgroup_without_a_class_has_no_figure_for_it(card, data):
+    known = told(data, sex=["female", *[""] * 11])
+    found = predict(PixelSession(), card, known.cases)
+    (alone,) = measure(found, found, known.cases, card, layout=LAYOUT, split="val", resamples=20).subgroups
+    assert (alone.n, alone.metrics["melanoma_auroc"].int8, alone.weakest["melanoma_auroc"]) == (1, None, 0)
+    assert "melanoma_specificity" in alone.metrics
+
+
+def test_a_data_set_that_tells_no_attribute_has_no_subgroups(card, data):
+    found = predict(PixelSession(), card, data.cases)
+    report = measure(found, found, data.cases, card, layout=LAYOUT, split="val", resamples=20)
+    assert report.subgroups == ()
+    assert set(report.curves.roc) == {"melanoma"}
+    assert set(report.worst) == {"mask", "diagnosis", "melanoma"}
+
+
+def test_a_cell_that_no_subgroup_takes_is_a_caution(card, data):
+    known = told(data, age=["44"] * 11 + ["old"])
+    found = predict(PixelSession(), card, known.cases)
+    report = measure(found, found, known.cases, card, layout=LAYOUT, split="val", resamples=20)
+    assert "age is 'old' in 1 cases: in no subgroup" in report.cautions
+
+
+def test_a_report_survives_json(card, data):
+    known = told(data, sex=["female"] * 6 + ["male"] * 6)
+    found = predict(PixelSession(), card, known.cases)
+    report = measure(found, found, known.cases, card, layout=LAYOUT, split="val", resamples=20)
+    assert AccuracyReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_no_case_at_all_is_refused(card, data):
+    found = predict(PixelSession(), card, ())
+    with pytest.raises(DataError, match=r"pixels, val: no images: nothing to measure"):
+        measure(found, found, (), card, layout=LAYOUT, split="val", resamples=20)

@@ -5,6 +5,14 @@ import pytest
 from edgeskin import shipped
 from edgeskin.benchmarks import evidence
 from edgeskin.benchmarks.evidence import EvidenceEntry
+from edgeskin.benchmarks.measurements import (
+    AccuracyReport,
+    Curves,
+    JaccardCounts,
+    RocCurve,
+    SubgroupFigure,
+    WorstCase,
+)
 from edgeskin.errors import EdgeskinError, GraphError
 
 GRAPH, OTHER = "a" * 64, "b" * 64
@@ -138,3 +146,51 @@ def test_the_shipped_evidence_is_written_again_to_the_byte(tmp_path, entry):
     path.write_bytes(shown.read_bytes())
     evidence.append(path, entry)
     assert path.read_text().startswith(shown.read_text().removesuffix("\n]\n"))
+
+
+# --- what came later ---
+
+
+def _told(measured) -> AccuracyReport:
+    subgroup = SubgroupFigure(
+        attribute="sex", value="female", n=60, metrics=measured.accuracy.metrics, weakest={"mask_jaccard": 60}
+    )
+    roc = RocCurve(
+        threshold=0.4, float=((0, 0), (1, 1)), int8=((0, 0), (0.5, 0.2)), float_at_threshold=(0, 1),
+        int8_at_threshold=(0.5, 0.2),
+    )  # fmt: skip
+    return measured.accuracy.model_copy(
+        update={
+            "subgroups": (subgroup,),
+            "curves": Curves(roc={"melanoma": roc}, jaccard=JaccardCounts(float=(1, 2), int8=(3, 0))),
+            "worst": {"mask": (WorstCase(image_id="p1", score=0.1),)},
+            "seen_in_training": ("p2",),
+        }
+    )
+
+
+def test_subgroups_curves_and_worst_cases_come_back_from_evidence(tmp_path, measured):
+    report = _told(measured)
+    evidence.append(tmp_path / "evidence.json", EvidenceEntry.of(report, GRAPH, {}))
+    (entry,) = evidence.read(tmp_path / "evidence.json")
+    inherited = entry.inherited("int8")
+    assert inherited.model_copy(update={"inherited_from": None}) == report
+
+
+def test_a_float_artifact_inherits_floats_subgroups_and_curves_but_not_the_worst_cases_of_int8(measured):
+    inherited = EvidenceEntry.of(_told(measured), GRAPH, {}).inherited("fp32")
+    (subgroup,) = inherited.subgroups
+    figure = subgroup.metrics["mask_jaccard"]
+    assert (subgroup.name, figure.float, figure.int8, figure.drop) == ("sex=female", 0.766, 0.766, 0)
+    assert inherited.curves.roc["melanoma"].int8 == ((0, 0), (1, 1))
+    assert inherited.curves.roc["melanoma"].int8_at_threshold == (0, 1)
+    assert inherited.curves.jaccard.int8 == (1, 2)
+    assert inherited.worst is None
+    assert inherited.seen_in_training == ("p2",)
+
+
+def test_what_an_older_edgeskin_measured_says_that_nobody_looked(measured, entry):
+    later = ("subgroups", "curves", "worst", "seen_in_training")
+    assert not set(later) & set(entry.model_dump())
+    for form in ("int8", "fp32"):
+        assert [getattr(entry.inherited(form), name) for name in later] == [None] * 4
