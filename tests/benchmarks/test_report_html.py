@@ -75,6 +75,16 @@ def test_a_figure_that_was_measured_elsewhere_says_where(card, measured):
     assert Page(html.render(report)).text.count("on pixel-9") == len(promises)
 
 
+def test_a_subgroup_that_is_too_small_to_be_judged_says_why(card, measured):
+    report = whole_report.report(card, measured)
+    small = report.verdict.promises[4].model_copy(
+        update={"name": "melanoma_auroc_drop_upper95[sex=male]", "state": "reported", "sentence": "of 9 cases only"}
+    )
+    verdict = report.verdict.model_copy(update={"promises": (small,)})
+    text = Page(html.render(report.with_verdict(verdict, "g"))).text
+    assert "melanoma AUROC drop (95 % bound) [sex=male] of 9 cases only 0.834 ≥ 0.8 · reported" in text
+
+
 @pytest.mark.parametrize(
     "title",
     [

@@ -38,6 +38,15 @@ def test_a_gate_that_promises_nothing_is_one_failure(card, measured):
     assert "promises nothing" in suite.find("testcase").find("failure").get("message")
 
 
+def test_what_is_only_reported_is_not_counted_as_a_pass(card, measured):
+    report = whole_report.report(card, measured)
+    first, *others = report.verdict.promises
+    promises = (first.model_copy(update={"state": "reported"}), *others)
+    suite = suite_of(report.with_verdict(report.verdict.model_copy(update={"promises": promises}), "g"))
+    assert suite.get("skipped") == "1"
+    assert suite.find("testcase").find("skipped").get("message").startswith("reported: ")
+
+
 def test_nothing_measured_is_nothing_passed(card):
     suite = suite_of(whole_report.report(card, Measurements()))
     assert all(case.find("system-out") is None for case in suite.findall("testcase"))

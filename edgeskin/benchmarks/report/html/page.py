@@ -177,8 +177,9 @@ def _section_of(promise: Promise) -> int:
 
 def _promise(promise: Promise) -> Sequence[Child]:
     bound = {"at most": "≤", "at least": "≥"}[promise.comparison]
+    why = element("span", promise.sentence, class_="row faint small") if promise.state == "reported" else None
     return (
-        plain(promise.name),
+        joined((plain(promise.name), why)),
         joined((element("b", number(promise.measured, 4)), element("span", f"{bound} {number(promise.limit, 4)}"))),
         joined((state(promise.state), None if promise.attested_by is None else f" on {promise.attested_by}")),
     )

@@ -104,5 +104,6 @@ def missing(reason: str | None = None) -> Markup:
 
 
 def plain(metric: str) -> str:
-    """The name of a metric or promise in words: `melanoma_auroc_drop` is melanoma AUROC drop."""
-    return " ".join(_WORDS.get(word, word) for word in metric.split("_"))
+    """The name of a metric or promise in words: `melanoma_auroc_drop[sex=male]` is melanoma AUROC drop [sex=male]."""
+    name, bracket, subgroup = metric.partition("[")
+    return " ".join(_WORDS.get(word, word) for word in name.split("_")) + f" {bracket}{subgroup}".rstrip()
