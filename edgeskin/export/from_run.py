@@ -29,7 +29,7 @@ from edgeskin.export.quantize import convert, snap_biases
 from edgeskin.export.subjects import Subject, subjects
 from edgeskin.export.trace import trace
 from edgeskin.graph import lint
-from edgeskin.graph.folder import Graph
+from edgeskin.graph.folder import TRAINING_IDS, Graph
 from edgeskin.graph.ir import Network, Sigmoid, Softmax
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.base import Session
@@ -88,7 +88,7 @@ def graph_from_run(run: Path, folder: Path) -> Graph:
         files.write_json(building / "chain.json", [hop.model_dump(mode="json") for hop in hops])
         files.write_bytes(building / "checkpoint.safetensors", safetensors.torch.save(weights))
         files.write_json(building / "evidence.json", [])
-        files.write_text(building / "training_ids.txt", "\n".join(record.train_ids))
+        files.write_text(building / TRAINING_IDS, "\n".join(record.train_ids))
     return Graph.open(folder)
 
 

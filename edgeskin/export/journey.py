@@ -16,7 +16,7 @@ from edgeskin.contract.bundle import Bundle
 from edgeskin.contract.model import ModelCard
 from edgeskin.data.duplicates import Progress
 from edgeskin.data.sets import open_like
-from edgeskin.errors import DataError, EdgeskinError, GraphError, TargetError
+from edgeskin.errors import BundleError, DataError, EdgeskinError, GraphError, TargetError
 from edgeskin.export import card as model_card
 from edgeskin.export import evaluate, golden, reference, sbom
 from edgeskin.export.evaluate import Say, silent
@@ -24,7 +24,7 @@ from edgeskin.export.form import form_of
 from edgeskin.export.golden import Golden
 from edgeskin.export.measure import measure
 from edgeskin.export.profile import Profile
-from edgeskin.graph.folder import PARTS, Graph
+from edgeskin.graph.folder import PARTS, TRAINING_IDS, Graph
 from edgeskin.targets.base import Artifact
 
 GRAPH_IN_RUN = "graph"
@@ -74,7 +74,8 @@ def find_graph(source: Path | None = None, say: Say = silent) -> Graph:
 def _is_traced(place: Path, state: str) -> bool:
     """Whether a run's Graph folder is complete and of the run's present state."""
     stamp = place / _STAMP
-    return stamp.is_file() and stamp.read_text() == state and all((place / part).exists() for part in PARTS)
+    needed = set(PARTS) - {TRAINING_IDS}  # Beside a run that was traced by an older edgeskin its run.json has them.
+    return stamp.is_file() and stamp.read_text() == state and all((place / part).exists() for part in needed)
 
 
 def _trace(run: Path, place: Path, state: str, say: Say) -> None:
@@ -181,6 +182,7 @@ def judge(folder: Path, *, rules: str | None = None, profile: str | None = None,
     opened = Bundle.intact(folder, unsigned_too=unsigned_too)
     attested = attestation.read_all(folder, opened.sha256)
     written = Report.read(folder / report.JSON_NAME)
+    _demand_of(opened, written)
     chosen = Profile.find(profile or written.profile)
     if chosen.target != written.target:
         raise EdgeskinError(f"the profile {chosen.name} is for {chosen.target}, the bundle for {written.target}")
@@ -197,6 +199,18 @@ def judge(folder: Path, *, rules: str | None = None, profile: str | None = None,
         device=chosen.device,
     )
     return written.with_verdict(verdict, name, attested)
+
+
+def _demand_of(opened: Bundle, written: Report) -> None:
+    """Raises: BundleError where a report speaks of another artifact, or of one made of another Graph."""
+    manifest = opened.manifest
+    told = (written.target, written.precision, written.artifact, written.graph_sha256, written.artifact_sha256)
+    listed = (manifest.target, manifest.precision, manifest.artifact, manifest.graph_sha256)
+    if told != (*listed, files.sha256(opened.artifact)):
+        raise BundleError(
+            f"{opened.folder / report.JSON_NAME}: is about another artifact than the one that lies here. Take a fresh "
+            "copy of the bundle, or export it again"
+        )
 
 
 def _golden(graph: Graph) -> Golden:

@@ -12,6 +12,7 @@ from edgeskin import files
 from edgeskin.contract.model import ModelCard
 from edgeskin.errors import GraphError
 
+TRAINING_IDS = "training_ids.txt"
 PARTS = (
     "fp32.onnx",
     "int8.onnx",
@@ -19,7 +20,7 @@ PARTS = (
     "golden",
     "chain.json",
     "evidence.json",
-    "training_ids.txt",
+    TRAINING_IDS,
     "checkpoint.safetensors",
 )
 """Everything a Graph folder may hold, by name."""
@@ -67,7 +68,7 @@ class Graph:
     @property
     def training_ids(self) -> Path:
         """The ids of the images it was trained on, sorted, one a line: the file whose SHA-256 the model card names."""
-        return self.folder / "training_ids.txt"
+        return self.folder / TRAINING_IDS
 
     @cached_property
     def sha256(self) -> str:
