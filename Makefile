@@ -98,7 +98,7 @@ $(DEV): pyproject.toml $(CONSTRAINTS) | python-fits
 	@$(PYTHON) -m venv --clear .venv-dev
 	@.venv-dev/bin/python $(PIP) 'pip>=25.1'
 	@.venv-dev/bin/python $(PIP) $(TORCH)
-	@.venv-dev/bin/python $(PIP) -c $(CONSTRAINTS) -e '.[train,onnx,tflite,coreml,search]' --group test --group check --group judges
+	@.venv-dev/bin/python $(PIP) -c $(CONSTRAINTS) -e '.[train,onnx,tflite,coreml,search,sign]' --group test --group check --group judges
 	@# Judges that ask for much that the tests need nothing of: torchvision, which the CPU build of torch has none of; jax.
 	@.venv-dev/bin/python $(PIP) -c $(CONSTRAINTS) --no-deps grad-cam ttach mediapipe
 	@touch $@
