@@ -20,8 +20,8 @@ from edgeskin.graph.write import write_onnx
 from edgeskin.targets.onnx import reference_session
 
 PHOTOS = 16
-DAMAGED = ("encoder.deep", "heads.mask.logits", "heads.diagnosis.logits")
-"""The layers that `damaged` spoils: by a scale 64 times too small, by weights four times too large, and by both."""
+DAMAGED = ("encoder.stem", "heads.mask.logits", "heads.diagnosis.logits")
+"""The layers that `damaged` spoils: by a scale 16 times too small, by weights four times too large, and by both."""
 
 
 def quantized(network: Network, fp32: Network) -> Network:
@@ -54,9 +54,9 @@ def _scale(value: float) -> Quantization:
 def damaged(network: Network) -> Network:
     """The same with three layers spoilt, as a training that went wrong would leave them."""
     tensors = dict(network.tensors)
-    deep, mask, diagnosis = (next(node for node in network.nodes if node.name == name) for name in DAMAGED)
-    for node in (deep, diagnosis):
-        tensors[node.output] = replace(tensors[node.output], quantization=_scale(_of(network, node.output) / 64))
+    stem, mask, diagnosis = (next(node for node in network.nodes if node.name == name) for name in DAMAGED)
+    for node in (stem, diagnosis):
+        tensors[node.output] = replace(tensors[node.output], quantization=_scale(_of(network, node.output) / 16))
     for node in (mask, diagnosis):
         weight = tensors[node.inputs[1]]
         assert weight.quantization is not None

@@ -73,6 +73,8 @@ def export(
     if reason is not None:
         say(f"nothing is repaired: {reason}")
         return done
+    if data is None:
+        say("no accuracy without data: layers are chosen without it, and the gate cannot judge them. Give --data")
     labelled = None if data is None else open_like(data, graph.card.provenance.data)
     with tempfile.TemporaryDirectory(prefix="edgeskin-") as scratch:
         candidates = Candidates(graph, profile, Path(scratch), labelled, say, progress)
