@@ -5,10 +5,12 @@ import math
 import pytest
 
 from edgeskin import shipped
+from edgeskin.benchmarks import evidence
 from edgeskin.benchmarks.gate import Drops, Gate, Limit, Section, Subgroups, Verdict, judge
 from edgeskin.benchmarks.measurements import EngineGap, Measurements, MetricFigure, NumericsHop, SubgroupFigure
 from edgeskin.contract.model import HeadSpec
 from edgeskin.errors import EdgeskinError, RecipeError
+from edgeskin.graph.folder import Graph
 
 DEFAULT = Gate.read(shipped.folder("gates") / "default.toml")
 SECTIONS: dict[Section, dict[str, object]] = {
@@ -620,3 +622,27 @@ def test_operators_that_a_delegate_leaves_are_counted_and_named(measured, card, 
     (promise,) = judge(told, Gate(undelegated_max=0), card, "int8").promises
     assert (promise.name, promise.state) == ("undelegated_operators", state)
     assert sentence in promise.sentence
+
+
+# --- what is shipped ---
+
+
+def test_the_shipped_evidence_keeps_the_promises_of_the_clinic_gate():
+    release = Graph.open(shipped.default_release())
+    entry = evidence.find(release.evidence, release.sha256, "select+val", "isic2017")
+    told = Measurements(accuracy=entry.inherited("int8").model_copy(update={"inherited_from": None}))
+    clinic = Gate.find("clinic")
+    verdict = judge(told, clinic, release.card, "int8")
+    accuracy = [promise for promise in verdict.promises if promise.section == "accuracy"]
+    assert {promise.name: promise.sentence for promise in accuracy if promise.state == "failed"} == {}
+    judged = {promise.name for promise in accuracy if promise.state == "passed"}
+    assert {"melanoma_ece", "melanoma_sensitivity[sex=female]", "mask_jaccard[artefact_ink=yes]"} <= judged
+    assert any(promise.state == "reported" for promise in accuracy)
+
+
+def test_every_shipped_gate_asks_at_least_what_default_asks_of_accuracy():
+    for path in sorted(shipped.folder("gates").glob("*.toml")):
+        gate = Gate.read(path)
+        assert gate.drop == DEFAULT.drop, path
+        assert gate.equivalent, path
+        assert gate.description, path
