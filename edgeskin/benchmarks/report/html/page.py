@@ -21,6 +21,7 @@ _STYLE = Path(__file__).with_name("style.css")
 _PARTS = {
     "promises": "Promises",
     "accuracy": "Accuracy",
+    "repair": "Repair",
     "numerics": "Numerics",
     "speed": "Speed",
     "size": "Size",
@@ -82,9 +83,14 @@ def _header(report: Report, title: str) -> Markup:
         element("div", badge, element("span", f"{counts(verdict)} (exit code {verdict.exit_code})"), class_="verdict"),
         element("p", report.verification),
         element("ul", *map(_in_the_way, trouble), class_="trouble") if trouble else None,
-        element("nav", *(element("a", name, href=f"#{anchor}") for anchor, name in _PARTS.items()), aria_label="Page"),
+        _navigation(report),
     )
     return element("header", inside, aria_label=title)
+
+
+def _navigation(report: Report) -> Markup:
+    there = {anchor: name for anchor, name in _PARTS.items() if anchor != "repair" or report.repair is not None}
+    return element("nav", *(element("a", name, href=f"#{anchor}") for anchor, name in there.items()), aria_label="Page")
 
 
 def _in_the_way(promise: Promise) -> Markup:
