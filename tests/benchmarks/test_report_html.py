@@ -1,4 +1,5 @@
 import itertools
+import json
 import re
 from html.parser import HTMLParser
 
@@ -150,6 +151,21 @@ def test_images_known_from_training_are_named_at_the_top_of_the_accuracy(card, m
     accuracy = measured.accuracy.model_copy(update={"seen_in_training": ("ISIC_1", "ISIC_2")})
     text = Page(html.render(whole_report.report(card, measured.model_copy(update={"accuracy": accuracy})))).text
     assert "Left out as seen in training: 2 images (ISIC_1, ISIC_2)." in text
+
+
+def test_a_report_of_an_older_edgeskin_makes_a_page_too(card, measured, tmp_path):
+    old = whole_report.report(card, measured).model_dump(mode="json")
+    for key in ("layer_sizes", "repair", "attestations"):
+        del old[key]
+    for key in ("subgroups", "curves", "worst", "seen_in_training"):
+        del old["measurements"]["accuracy"][key]
+    del old["measurements"]["cold_start"]
+    for key in ("batch", "histogram", "conditions"):
+        del old["measurements"]["latency"][0][key]
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    text = Page(html.render(Report.read(tmp_path / "report.json"))).text
+    assert "nobody looked at subgroups" in text
+    assert "the artifact's layers were not read" in text
 
 
 def test_a_gate_that_promises_nothing_is_no_pass(card, measured):
