@@ -3,7 +3,6 @@
 It is part of a Graph folder whose int8.onnx was repaired, as `repair.json`, and of every bundle that is built from it.
 """
 
-import html
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -143,40 +142,3 @@ def _number(value: float | None) -> str:
 def _table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     lines: list[Iterable[str]] = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 640, 260, 56, 40, 16
-
-
-def svg(repair: Repair) -> str:
-    """The trade as a curve: how far from float the network is, by how many of its nodes compute in float.
-
-    It takes its colour from the text around it, so that it is read in light and dark.
-    """
-    points = [(step.in_float, step.error, step) for step in repair.steps if step.error is not None]
-    most, worst = max((x for x, _, _ in points), default=0) or 1, max((y for _, y, _ in points), default=0.0) or 1.0
-    width, height = _WIDTH - _LEFT - 16, _HEIGHT - _BOTTOM - _TOP
-    places = [(_LEFT + x / most * width, _TOP + (1 - y / worst) * height, step) for x, y, step in points]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
-    marks = "".join(
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{html.escape(_told(step))}</title></circle>'
-        for x, y, step in places
-    )
-    floor = _HEIGHT - _BOTTOM
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" fill="currentColor" '
-        f'font-size="12"><title>Error by nodes in float</title>'
-        f'<path d="M{_LEFT},{_TOP}V{floor}H{_WIDTH - 16}" fill="none" stroke="currentColor" opacity="0.4"/>'
-        f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-width="2"/>{marks}'
-        f'<text x="{_LEFT - 6}" y="{_TOP + 10}" text-anchor="end">{worst:.3g}</text>'
-        f'<text x="{_LEFT - 6}" y="{floor}" text-anchor="end">0</text>'
-        f'<text x="{_LEFT}" y="{floor + 16}">0</text>'
-        f'<text x="{_WIDTH - 16}" y="{floor + 16}" text-anchor="end">{most}</text>'
-        f'<text x="{_LEFT}" y="{_HEIGHT - 6}">nodes in float; error: mean difference of the probabilities from '
-        "float</text></svg>"
-    )
-
-
-def _told(step: RepairStep) -> str:
-    layers = ", ".join(name for one in step.returned for name in one.layers) or "nothing in float"
-    return f"{layers}: error {_number(step.error)}, {_number(step.size_mib)} MiB"

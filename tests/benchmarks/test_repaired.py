@@ -1,0 +1,65 @@
+"""What a report shows of a repair: the ranking, the trade and the reason why it ended."""
+
+from pathlib import Path
+
+import pytest
+
+from edgeskin.benchmarks import repaired
+from edgeskin.benchmarks.repaired import LayerError, Repair, RepairStep, Returned
+from edgeskin.errors import GraphError
+
+STEM, HEAD = Returned(layers=("stem",), way="output"), Returned(layers=("head",), way="weights")
+REPAIR = Repair(
+    images="32 images of isic2017, select",
+    n=32,
+    ranking=(
+        LayerError(layers=("stem",), alone=0.25, given_back=0.125),
+        LayerError(layers=("head",), alone=0.03),
+        LayerError(layers=("left", "concat"), alone=0.001),
+    ),
+    steps=(
+        RepairStep(error=0.5, size_mib=2.0, drops={"mask_jaccard": 0.4}, judged="failed"),
+        RepairStep(returned=(STEM,), in_float=3, error=0.25, size_mib=2.5, drops={"mask_jaccard": 0.04}),
+        RepairStep(returned=(STEM, HEAD), in_float=4, error=0.01, drops={"mask_jaccard": 0.001}, judged="passed"),
+    ),
+    returned=(STEM, HEAD),
+    kept_float=("stem", "deep", "add", "head"),
+    stopped="the gate did not fail",
+)
+
+
+def test_the_sentence_names_the_layers_how_they_went_back_and_by_which_images() -> None:
+    assert REPAIR.sentence == (
+        "Repaired: in float are stem (output not rounded, own weights); head (weights of fp32.onnx, output at its "
+        "scale), and 2 more that read their floats; chosen on 32 images of isic2017, select."
+    )
+
+
+def test_the_tables_hold_the_ranking_and_the_trade() -> None:
+    text = repaired.markdown(REPAIR)
+    assert "| `stem` | 0.25 | 0.125 |" in text
+    assert "| `left`, `concat` | 0.001 | not measured |" in text
+    assert "| in float | nodes | error | MiB | speed against fp32 | mask_jaccard drop | gate |" in text
+    assert "| nothing | 0 | 0.5 | 2 | not measured | 0.4 | failed |" in text
+    assert "| `stem`; `head` | 4 | 0.01 | not measured | not measured | 0.001 | passed |" in text
+    assert text.endswith("Stopped: the gate did not fail.")
+
+
+def test_a_repair_of_nothing_says_so() -> None:
+    empty = REPAIR.model_copy(update={"steps": (), "ranking": (), "returned": (), "kept_float": ()})
+    assert "no layer is better in float" in repaired.markdown(empty)
+
+
+def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / repaired.FILE
+    assert Repair.read(path) is None
+    path.write_text(REPAIR.model_dump_json())
+    assert Repair.read(path) == REPAIR
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"images": 3}'])
+def test_a_damaged_file_is_named(content: str, tmp_path: Path) -> None:
+    path = tmp_path / repaired.FILE
+    path.write_text(content)
+    with pytest.raises(GraphError, match=r"repair\.json: .*Repair the network again"):
+        Repair.read(path)
