@@ -10,7 +10,8 @@ from PIL import Image
 
 from edgeskin.benchmarks.accuracy import measure, predict
 from edgeskin.benchmarks.answers import Predictions
-from edgeskin.benchmarks.measurements import AccuracyReport
+from edgeskin.benchmarks.gate import Drops, Gate, Limit, judge
+from edgeskin.benchmarks.measurements import AccuracyReport, Measurements
 from edgeskin.benchmarks.metrics import PixelCounts
 from edgeskin.contract.metadata import ChoiceField, MetadataSpec
 from edgeskin.contract.model import MaskCleanup, ModelCard
@@ -389,3 +390,20 @@ def test_no_case_at_all_is_refused(card, data):
     found = predict(PixelSession(), card, ())
     with pytest.raises(DataError, match=r"pixels, val: no images: nothing to measure"):
         measure(found, found, (), card, layout=LAYOUT, split="val", resamples=20)
+
+
+def test_images_of_one_class_pass_no_gate(card, data):
+    benign = told(data, melanoma=["0"] * N, diagnosis=["nevus"] * N)
+    found = predict(PixelSession(), card, benign.cases)
+    report = measure(found, found, benign.cases, card, layout=LAYOUT, split="val", resamples=50)
+    assert report.metrics["melanoma_auroc"].int8 is None
+    assert report.metrics["diagnosis_balanced_accuracy"].int8 is None
+    assert report.curves.roc == {}
+    loose = Limit(estimate=1, bound=1)
+    gate = Gate(
+        drop=Drops(auroc=loose, sensitivity=loose, balanced_accuracy=loose),
+        floor={"melanoma_sensitivity_at_specificity_80": 0},
+    )
+    verdict = judge(Measurements(accuracy=report), gate, card, "int8")
+    assert {promise.state for promise in verdict.promises} == {"failed"}
+    assert all("lack a class" in promise.sentence for promise in verdict.promises)

@@ -53,6 +53,15 @@ CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
 }
 
 
+def test_only_the_images_of_one_split_are_looked_for_where_one_is_given(lesion: Draw) -> None:
+    mine = fingerprint("mine", "judged", recoloured(lesion(7)))
+    of_others = fingerprint("theirs", "extra", cropped(recoloured(lesion(3))))
+    prints = collection(lesion, mine, of_others)
+    found = {(pair.first, pair.second) for pair in near_duplicates(prints, split="judged")}
+    assert found == {("mine", "train_7")}
+    assert {(pair.first, pair.second) for pair in near_duplicates(prints)} == found | {("theirs", "train_3")}
+
+
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_a_copy_in_another_split_is_found_however_it_was_changed(
     lesion: Draw, change: Callable[[Pixels], Pixels]
