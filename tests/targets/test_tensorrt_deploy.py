@@ -14,6 +14,7 @@ from metadata_graphs import SPEC, write_metadata_graph
 from raw_graphs import pixels, run
 
 from edgeskin import files
+from edgeskin.contract import bundle as bundles
 from edgeskin.errors import ContractError, GraphError
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.load import load
@@ -244,14 +245,14 @@ def test_the_script_runs_the_line_for_the_tensorrt_that_is_there(
     generation = next(each for each in TRTEXEC if each.name == name)
     line = made.line(generation, precision)
     assert (tmp_path / "arguments").read_text().splitlines() == [*line.options, str(made.folder)]
-    assert f"built {line.engine}\n" in done.stdout
-    assert f"edgeskin export --from '{made.folder}' --target tensorrt" in done.stdout
+    assert f"built {line.engine}, which nobody has run" in done.stdout
+    assert f"edgeskin export --from '{made.folder}' --target tensorrt\nIt builds an engine of its own" in done.stdout
 
 
 def test_the_script_can_be_told_the_version(made: Deploy, tmp_path: Path) -> None:
     done = build(made, boards(tmp_path, "without a word"), "int8", "8.5.2-1+cuda11.4")
     assert done.returncode == 0, done.stderr
-    assert "built int8.tensorrt-8.5.plan\n" in done.stdout
+    assert "built int8.tensorrt-8.5.plan, " in done.stdout
 
 
 def test_the_script_asks_dpkg_where_trtexec_does_not_say(made: Deploy, tmp_path: Path) -> None:
@@ -260,7 +261,7 @@ def test_the_script_asks_dpkg_where_trtexec_does_not_say(made: Deploy, tmp_path:
     (tmp_path / "bin" / "dpkg-query").chmod(0o755)
     done = build(made, environment, "fp32")
     assert done.returncode == 0, done.stderr
-    assert "built fp32.tensorrt-10.0.plan\n" in done.stdout
+    assert "built fp32.tensorrt-10.0.plan, " in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -294,6 +295,24 @@ def test_the_script_says_where_it_looked_for_trtexec(made: Deploy) -> None:
     done = build(made, {"PATH": os.defpath})
     assert done.returncode == 1
     assert "no trtexec on the PATH, nor at /usr/src/tensorrt/bin/trtexec" in done.stderr
+
+
+def test_in_a_bundle_the_script_builds_nothing_and_says_how_to_copy_it_out(whole: Graph, tmp_path: Path) -> None:
+    """An engine beside the files that a manifest lists would break the bundle."""
+    bundle = tmp_path / "the bundle"
+    made = deploy.write(whole, bundle / "deploy")
+    bundles.write_manifest(
+        bundle, artifact="deploy/int8.onnx", target="tensorrt", precision="int8", graph_sha256="0" * 64
+    )
+    environment = boards(tmp_path, "[TensorRT v8502]")
+    done = build(made, environment)
+    assert done.returncode == 1
+    assert bundles.verify(bundle) == ()
+    command = done.stderr.partition("Copy it out and build there: ")[2]
+    assert command.startswith(f"cp -r '{made.folder}' DIR && ")
+    subprocess.run(command.replace("DIR", str(tmp_path / "out")), shell=True, check=True, env=environment)
+    assert (tmp_path / "arguments").read_text().splitlines()[-1] == str(tmp_path / "out")
+    assert bundles.verify(bundle) == ()
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")

@@ -6,7 +6,8 @@ It is a Graph folder, of the same hash as the one it was made from, so that `edg
 tensorrt` finishes on the board; only checkpoint.safetensors stays behind. fp32.onnx and int8.onnx are the files of
 opset 21, those of opset 17 the same networks for the generations that get these. fp16.onnx is the float network for the
 generations that compute in what the file says; the others make float16 of fp32.opset17.onnx when they are told to.
-`build.sh` needs a shell and trtexec alone. Equal inputs give equal bytes.
+`build.sh` needs a shell and trtexec alone, and builds beside itself, so not in a bundle, whose files are counted. Equal
+inputs give equal bytes.
 """
 
 import json
@@ -256,6 +257,11 @@ stop() {{
   exit 1
 }}
 
+if [ -e ../manifest.json ]; then
+  copy="cp -r '$PWD' DIR && sh DIR/build.sh"
+  stop "'$PWD' lies in a bundle, which an engine would break. Copy it out and build there: $copy"
+fi
+
 failed() {{
   stop "trtexec failed; its last lines say why. Out of memory: close other programs, or add swap"
 }}
@@ -299,7 +305,7 @@ case "$generation $precision" in
   *) stop "cannot build '$precision'; choose one of {precisions}" ;;
 esac
 
-echo "built $engine"
-echo "Next, where edgeskin is installed: edgeskin export --from '$PWD' --target tensorrt"
-echo "It runs the engine on the golden cases, measures it and judges it; until then nothing is known of it."
+echo "built $engine, which nobody has run: whether it is fast and right is not known"
+echo "Where edgeskin is installed: edgeskin export --from '$PWD' --target tensorrt"
+echo "It builds an engine of its own from the same file, runs that on the golden cases, measures and judges it."
 """
