@@ -9,9 +9,9 @@ pixels that are decided otherwise; the mean over the heads. It needs no truth.
 
 Images are for two things. Layers are chosen on `select`, which training held out for choices, or on the golden cases
 where no data is given. How many are enough the gate says, on the profile's split, `select+val`: it is only asked once
-the drops on `select` alone are small enough, so that validation images are looked at as seldom as can be, and every
-look stands in the trade. Test images are never looked at. Without data no accuracy is known, so layers are returned as
-long as one of them stands out, and the gate says that accuracy was not measured.
+the drops on `select` alone, as onnxruntime computes int8, are small enough, so that validation images are looked at as
+seldom as can be, and every look stands in the trade. Test images are never looked at. Without data no accuracy is
+known, so layers are returned as long as one of them stands out, and the gate says that accuracy was not measured.
 
 What comes out is a Graph folder of its own, beside the bundle, with another hash: no evidence counts for it.
 """
