@@ -42,7 +42,8 @@ class Alone:
     """What a process tells that loaded and ran an artifact.
 
     baseline_mib, peak_mib: its high-water mark before and behind, None where the system does not tell. device_mib: what
-    it took of an accelerator's memory. load_ms: until the artifact was open; first_run_ms: of the first run.
+    it took of an accelerator's memory, None where there is none or the engine does not tell; accelerated: whether there
+    is one. load_ms: until the artifact was open; first_run_ms: of the first run.
     """
 
     baseline_mib: float | None
@@ -50,18 +51,22 @@ class Alone:
     device_mib: float | None
     load_ms: float
     first_run_ms: float
+    accelerated: bool = False
 
 
 def measure(artifact: Artifact, size: int, *, threads: int = 1) -> MemoryFigure | NotMeasured:
     """Load and run `artifact` in a fresh process and read its peak.
 
     size: side S of the square input. The figure counts the engine's own code and buffers, not Python's and NumPy's.
+    What runs on an accelerator and does not tell what it takes there has no figure: the rest may be next to nothing.
     """
     told = alone(artifact, size, threads=threads)
     if isinstance(told, NotMeasured):
         return told
     if told.baseline_mib is None or told.peak_mib is None:
         return NotMeasured("this system does not tell the peak memory of a process")
+    if told.accelerated and told.device_mib is None:
+        return NotMeasured(f"what runs {artifact.target} on this machine does not tell how much memory it takes there")
     return MemoryFigure(peak_mib=told.peak_mib - told.baseline_mib, device_mib=told.device_mib)
 
 
@@ -121,12 +126,14 @@ def _load_and_run(artifact: Artifact, size: int, threads: int) -> Alone:
     first_ns = time.perf_counter_ns()
     for _ in range(_RUNS - 1):
         session.run(image, metadata)
+    accelerator = session if isinstance(session, Accelerated) else None
     return Alone(
         baseline_mib=baseline,
         peak_mib=high_water_mib(),
-        device_mib=session.device_mib if isinstance(session, Accelerated) else None,
+        device_mib=None if accelerator is None else accelerator.device_mib,
         load_ms=(open_ns - begin_ns) / 1e6,
         first_run_ms=(first_ns - open_ns) / 1e6,
+        accelerated=accelerator is not None,
     )
 
 

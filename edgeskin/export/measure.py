@@ -28,7 +28,7 @@ from edgeskin.benchmarks.measurements import (
 from edgeskin.benchmarks.memory import NotMeasured
 from edgeskin.data.cases import Cases
 from edgeskin.data.duplicates import Progress
-from edgeskin.errors import GraphError
+from edgeskin.errors import GraphError, TargetError
 from edgeskin.export import evaluate
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.form import form_of
@@ -142,9 +142,7 @@ def of_artifact(
     used = memory_of(artifact, cases.card.size, here.threads)
     started = cold.measure(artifact, cases.card.size, mode, threads=here.threads) if mode == "release" else None
     not_started = {"cold start": started.reason} if isinstance(started, NotMeasured) else {}
-    placement = PlacementFigure.of(here.labels[""].placement())
-    untold = f"{placement.provider} does not tell which convolutions run on integers"
-    unknown = {"placement": untold} if placement.integer_convolutions is None else {}
+    placed = placement_of(here.labels[""])
     return known.model_copy(
         update={
             "numerics": hops,
@@ -153,8 +151,8 @@ def of_artifact(
             "cold_start": started if isinstance(started, ColdStart) else None,
             "size_mib": size_mib(here.labels[""].path),
             "memory": used.figure,
-            "placement": placement,
-            "not_measured": used.not_measured | unknown | not_started,
+            "placement": placed.figure,
+            "not_measured": used.not_measured | placed.not_measured | not_started,
         }
     )
 
@@ -185,6 +183,26 @@ def memory_of(artifact: Artifact, size: int, threads: int) -> MemoryOf:
     if isinstance(used, MemoryFigure):
         return MemoryOf(used, {})
     return MemoryOf(None, {"memory": used.reason})
+
+
+@dataclass(frozen=True)
+class PlacementOf:
+    """Where the operators ran, and what of it is not known, as `Measurements` takes them."""
+
+    figure: PlacementFigure | None
+    not_measured: dict[str, str]
+
+
+def placement_of(session: Session) -> PlacementOf:
+    """What an engine tells of where its operators run."""
+    try:
+        placement = PlacementFigure.of(session.placement())
+    except TargetError as error:
+        return PlacementOf(None, {"placement": str(error)})
+    if placement.integer_convolutions is None:
+        untold = f"{placement.provider} does not tell which convolutions run on integers"
+        return PlacementOf(placement, {"placement": untold})
+    return PlacementOf(placement, {})
 
 
 def size_mib(path: Path) -> float:

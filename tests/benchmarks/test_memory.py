@@ -98,6 +98,41 @@ def test_a_system_that_tells_no_peak_gives_the_reason(monkeypatch: pytest.Monkey
     assert figure == NotMeasured("this system does not tell the peak memory of a process")
 
 
+RUNS_ON_A_GPU = """
+from edgeskin import targets
+from edgeskin.benchmarks import memory
+
+class Engine:
+    metadata_width, device_mib = None, {device_mib}
+    times = run = lambda *_: {{}}
+
+    def open(self, artifact, *, threads):
+        return self
+
+targets.get = lambda name: Engine()
+memory.main()
+"""
+
+
+@needs_peak
+@pytest.mark.parametrize(
+    ("device_mib", "figure"),
+    [
+        (12.5, 12.5),
+        (None, "what runs gpu on this machine does not tell how much memory it takes there"),
+    ],
+)
+def test_what_runs_on_an_accelerator_has_a_figure_only_where_it_tells_what_it_takes_there(
+    device_mib: float | None, figure: float | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_PROGRAM", RUNS_ON_A_GPU.format(device_mib=device_mib))
+    found = memory.measure(Artifact(Path("none"), "gpu", "int8", "0" * 64), 64)
+    if isinstance(found, NotMeasured):
+        assert found.reason == figure
+    else:
+        assert found.device_mib == figure
+
+
 def test_the_high_water_mark_is_read_in_mib(tmp_path: Path) -> None:
     status = tmp_path / "status"
     status.write_text("Name:\tpython\nVmPeak:\t  999999 kB\nVmHWM:\t   51200 kB\nVmRSS:\t   1 kB\n")

@@ -5,12 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from small_graphs import GATE, contents
 
 pytest.importorskip("onnxruntime")
 from tensorrt_stand_in import StandIn, on_a_board
 
+from edgeskin import targets
+from edgeskin.benchmarks import memory
 from edgeskin.contract import bundle as bundles
 from edgeskin.errors import GraphError, TargetError
 from edgeskin.export import journey
@@ -19,12 +22,16 @@ from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.read import read
 from edgeskin.graph.write import write_onnx
+from edgeskin.targets.base import Artifact
 from edgeskin.targets.tensorrt import ahead, deploy, engine, parser
 from edgeskin.targets.tensorrt.runtime import Gpu, find
+from edgeskin.targets.tensorrt.target import TensorrtTarget
 
 ON_A_BOARD = {"device_numerics", "latency_p90_ms", "peak_memory_mib", "integer_convolutions", "float_operators"}
 """The promises of the gate below that only a device can keep."""
 RULES = GATE + "latency_p90_ms_max = 1000\ninteger_convolutions_min = 0.9\nfloat_operators_max = 0\n"
+MEASURE_MEMORY = memory.measure
+"""As it is where no fixture stands in for it."""
 with_parser = pytest.mark.skipif(parser.missing() is not None, reason=str(parser.missing()))
 
 
@@ -253,6 +260,49 @@ def test_a_quantized_layer_that_runs_in_float_fails_the_gate(
     assert re.search(rf"\| {re.escape(name)} +\| CaskConvolution \| fp32 ", told)
 
 
+def test_an_engine_whose_layers_are_not_told_is_measured_all_the_same(
+    pending: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    on_a_board(monkeypatch, cache, StandIn(detailed=False))
+    measured = attest(pending, name="orin").measurements
+    assert measured.placement is None
+    assert "does not say what its layers compute in" in measured.not_measured["placement"]
+    assert measured.latency
+    states = {promise.name: promise.state for promise in journey.judge(pending).verdict.promises}
+    assert states["device_numerics"] == "passed"
+    assert states["integer_convolutions"] != "passed"
+
+
+def test_an_engine_runs_without_its_network_being_read(
+    pending: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """So that neither onnx nor NVIDIA's parser counts where the memory of the engine is measured."""
+    on_a_board(monkeypatch, cache)
+    monkeypatch.setattr(TensorrtTarget, "read", None)
+    opened = bundles.Bundle.open(pending)
+    artifact = Artifact(opened.artifact, "tensorrt", "int8", opened.manifest.graph_sha256)
+    size = opened.card.size
+    session = targets.get("tensorrt").open(artifact)
+    assert session.run(np.zeros((1, 3, size, size), np.uint8))["mask"].shape == (1, 1, size, size)
+    with pytest.raises(TypeError):
+        session.placement()
+
+
+def test_an_engine_that_does_not_tell_its_memory_keeps_no_promise_of_memory(
+    pending: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """As trtexec's, which is loaded by a process of its own."""
+    on_a_board(monkeypatch, cache)
+    told = memory.Alone(40.0, 41.0, None, load_ms=9.0, first_run_ms=9.0, accelerated=True)
+    monkeypatch.setattr(memory, "alone", lambda *_, **__: told)
+    monkeypatch.setattr(memory, "measure", MEASURE_MEMORY)
+    measured = attest(pending, name="orin").measurements
+    assert measured.memory is None
+    assert "tensorrt" in measured.not_measured["memory"]
+    states = {promise.name: promise.state for promise in journey.judge(pending).verdict.promises}
+    assert states["peak_memory_mib"] != "passed"
+
+
 def test_a_gpu_that_computes_something_else_fails_the_gate(
     small_graph: Graph, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
@@ -303,9 +353,6 @@ def test_an_engine_of_another_machine_is_built_again_and_said(
 def test_a_deploy_folder_that_was_changed_is_not_built_from(
     pending: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    from edgeskin import targets
-    from edgeskin.targets.base import Artifact
-
     on_a_board(monkeypatch, cache)
     (pending / "deploy" / "int8.opset17.onnx").write_bytes(b"")
     artifact = Artifact(pending / "deploy" / "int8.onnx", "tensorrt", "int8", "0" * 64)

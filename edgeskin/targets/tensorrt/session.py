@@ -1,6 +1,6 @@
 """A network in TensorRT, on the GPU of this machine."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edgeskin.contract.model import ModelCard
@@ -12,12 +12,15 @@ from edgeskin.targets.tensorrt.runtime.inputs import input_shapes
 
 
 class TensorrtSession:
-    """An engine that was built for this very machine. network: the one that it was built from.
+    """An engine that was built for this very machine.
+
+    network: gives the one that it was built from. It is asked for placement alone, so that what reads it takes no
+    memory of a process that only runs the engine.
 
     Raises: TargetError where TensorRT refuses the engine.
     """
 
-    def __init__(self, runtime: Runtime, built: Built, card: ModelCard, network: Network) -> None:
+    def __init__(self, runtime: Runtime, built: Built, card: ModelCard, network: Callable[[], Network]) -> None:
         self.path: Path = built.engine
         self._layers = built.layers
         self._network = network
@@ -52,4 +55,4 @@ class TensorrtSession:
 
     def placement(self) -> Placement:
         """Read from what TensorRT wrote of the engine's layers when it built it."""
-        return placement.of(self._layers, self._network, self._where)
+        return placement.of(self._layers, self._network(), self._where)

@@ -105,7 +105,7 @@ class TensorrtTarget:
             raise TargetError(f"{artifact.path}: nothing here runs it: {find.why_not()}")
         made = deploy.read(artifact.path.parent)
         built = cache.engine_for(runtime, made, artifact.precision, say=_LOG.warning)
-        return TensorrtSession(runtime, built, made.graph.card, self.read(artifact))
+        return TensorrtSession(runtime, built, made.graph.card, lambda: self.read(artifact))
 
     def execute(self, artifact: Artifact) -> ExecutedSession:
         """What the saved file holds, by NVIDIA's parser where it is installed, in the executor."""
