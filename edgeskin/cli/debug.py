@@ -43,7 +43,8 @@ def debug(
 
     say = terminal.words(quiet)
     graph = None if source is None else journey.find_graph(source, say)
-    found = run(bundle, graph=graph, cases=cases, picture=svg, say=say)
+    trained = source if source is not None and (source / "run.json").is_file() else None
+    found = run(bundle, graph=graph, run=trained, cases=cases, picture=svg, say=say)
     if as_json:
         first = None if found.first is None else found.first.model_dump(mode="json")
         value = {"first": first, "exit_code": found.exit_code, **found.model_dump(mode="json")}
@@ -78,7 +79,7 @@ def _tree(step: "Step", worst: int) -> Iterator[str]:
     rows = [f"({note})" for note in step.notes]
     listed = [tensor for tensor in step.ranked if tensor.diverges or tensor.alone or tensor.carried][:worst]
     if step.tensors and not listed and worst:
-        rows.append(f"all {len(step.tensors)} nodes say the same")
+        rows.append(f"{sum(tensor.carried is not None for tensor in step.tensors)} nodes, all the same")
     longest = max((len(_title(tensor, step)) for tensor in listed), default=0)
     rows += [_row(tensor, step, longest) for tensor in listed]
     hidden = len(step.divergent) - len(listed)

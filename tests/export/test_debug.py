@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from small_graphs import contents
 
 from edgeskin.contract import bundle as bundles
-from edgeskin.errors import BundleError
+from edgeskin.errors import BundleError, GraphError
 from edgeskin.export import golden, journey
 from edgeskin.export.debug import Diagnosis, compare, debug
 from edgeskin.export.debug.differences import differences
@@ -151,7 +151,10 @@ def test_both_passes_of_a_network_are_compared(twice_graph: Graph, tmp_path: Pat
 
 def test_what_no_engine_here_runs_is_compared_by_its_bytes_and_waits(small_graph: Graph, tmp_path: Path) -> None:
     pytest.importorskip("coremltools")
-    folder = journey.export(small_graph, Profile.find("iphone"), tmp_path / "bundle").folder
+    from coreml_packages import unswept
+
+    with unswept():
+        folder = journey.export(small_graph, Profile.find("iphone"), tmp_path / "bundle").folder
     found = debug(folder, graph=small_graph, cases=2)
     assert (found.first, found.exit_code) == (None, 4)
     assert found.not_compared is not None
@@ -310,6 +313,15 @@ def test_a_changed_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
         debug(folder)
 
 
+def test_an_artifact_without_one_of_the_heads_is_refused(bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bundle, tmp_path / "headless"))
+    model = onnx.load(folder / "model.onnx")
+    del model.graph.output[-1]
+    onnx.save(model, folder / "model.onnx")
+    with pytest.raises(GraphError, match="answers mask, diagnosis, but its model.json names mask, diagnosis, melanoma"):
+        debug(seal(folder))
+
+
 def test_another_graph_is_refused(bundle: Path, graph: Graph) -> None:
     card = graph.folder / "model.json"
     card.write_text(card.read_text().replace("Tests only.", "Others."))
@@ -343,4 +355,4 @@ def test_the_picture_of_an_untouched_bundle_has_nothing_red(bundle: Path, small_
     text = to_svg(debug(bundle, graph=small_graph, cases=1))
     assert "nothing diverges" in text
     assert text.count('class="bad"') == 1, "the legend alone"
-    assert "int8.onnx → model.onnx: every node says the same" in text
+    assert "int8.onnx → model.onnx: all nodes are the same" in text

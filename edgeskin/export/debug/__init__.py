@@ -7,11 +7,11 @@ step: what is found, as values. compare, differences: two forms beside each othe
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from edgeskin import files, targets
+from edgeskin import files, optional, targets
 from edgeskin.benchmarks import report
 from edgeskin.benchmarks.measurements import NumericsHop
 from edgeskin.benchmarks.report import Report
@@ -43,6 +43,7 @@ def debug(
     folder: Path,
     *,
     graph: Graph | None = None,
+    run: Path | None = None,
     cases: int = CASES,
     picture: Path | None = None,
     say: Say = silent,
@@ -50,6 +51,7 @@ def debug(
     """Compare a bundle's artifact with itself in every engine of this machine, and with the Graph it was built from.
 
     graph: that Graph; without it a difference between int8.onnx and the saved bytes is seen in the outputs alone.
+    run: the run that the Graph was traced from, whose forms in torch are compared too.
     cases: in how many of the golden cases tensors are compared, spread over all of them.
     picture: where the error by depth is drawn as SVG. The bundle stays as it is.
 
@@ -69,13 +71,16 @@ def debug(
     some = _some(stored, cases)
     half = _is_half(target, artifact, written)
     network, file = target.read(artifact), artifact.path.name
+    if set(network.outputs) != {head.name for head in opened.card.heads}:
+        heads = ", ".join(head.name for head in opened.card.heads)
+        raise GraphError(f"{artifact.path}: answers {', '.join(network.outputs)}, but its model.json names {heads}")
     steps = list[Step]()
     if graph is None:
         say(f"rounding the activations of {file} one by one")
         steps += _rounding(file, network, artifact.precision, some)
     else:
         say(f"comparing {file} with {graph.folder}")
-        steps += _from_graph(graph, artifact.precision, some)
+        steps += _from_graph(graph, run, artifact.precision, some)
         before = target.holds(graph, artifact.precision)
         steps.append(compare.networks(f"{held.name} → {file}", before, network, some, judged=True, half=half))
     for engine in engines_of(target, artifact, network):
@@ -143,7 +148,7 @@ def _whole(held: Reference, artifact: Runnable, cases: Golden, label: str, *note
     return Step(name=hops[0].name, judged=True, outputs=hops, notes=notes)
 
 
-def _from_graph(graph: Graph, precision: Precision, cases: Golden) -> Iterator[Step]:
+def _from_graph(graph: Graph, run: Path | None, precision: Precision, cases: Golden) -> Iterator[Step]:
     """The chain up to int8.onnx; a float artifact comes from fp32.onnx alone."""
     if precision != "int8":
         return
@@ -151,11 +156,14 @@ def _from_graph(graph: Graph, precision: Precision, cases: Golden) -> Iterator[S
     note = ("shown, not judged: int8.onnx was trained further, so its weights are others too",)
     yield compare.networks(f"{graph.fp32.name} → {graph.int8.name}", fp32, int8, cases, judged=False, notes=note)
     yield from _rounding(graph.int8.name, int8, precision, cases)
-    yield from _traced(graph)
+    yield from _traced(graph, run, int8, cases)
 
 
-def _traced(graph: Graph) -> Iterator[Step]:
-    """The steps that need torch, as they were measured when the run was traced. Raises: GraphError."""
+def _traced(graph: Graph, run: Path | None, int8: Network, cases: Golden) -> Iterator[Step]:
+    """The steps that need torch: their outputs as they were measured when the run was traced, their tensors now.
+
+    Raises: GraphError, RunError.
+    """
     path = graph.folder / "chain.json"
     if not path.exists():
         return
@@ -163,11 +171,23 @@ def _traced(graph: Graph) -> Iterator[Step]:
         hops = [NumericsHop.model_validate(item) for item in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError) as error:
         raise GraphError(f"{path}: cannot be read: {error}. Export the run again") from error
-    note = ("outputs alone, as they were measured when the run was traced",)
+    notes = ["outputs as they were measured when the run was traced"]
+    tensors: Mapping[str, tuple[TensorError, ...]] = {}
+    absent = optional.missing("torch", "torchao", "safetensors", "onnxscript")
+    if run is None:
+        notes.append("its tensors are compared from the run itself: --from RUN")
+    elif absent is not None:
+        notes.append(f"its tensors are compared in torch: {absent}")
+    else:
+        from edgeskin.export.debug import in_torch
+
+        tensors = in_torch.tensors_of(in_torch.forms_of(run), int8, cases)
     for name, group in groupby(hops, key=lambda hop: hop.name):
-        outputs = tuple(group)
+        outputs, rows = tuple(group), tensors.get(name, ())
         judged = any(hop.equivalent is not None for hop in outputs)
-        yield Step(name=name, judged=judged, outputs=outputs, notes=note)
+        hidden = sum(row.carried is None for row in rows)
+        unseen = [f"{hidden} of {len(rows)} tensors are not quantized apart in torch"] if hidden else []
+        yield Step(name=name, judged=judged, tensors=rows, outputs=outputs, notes=(*notes, *unseen))
 
 
 def _elsewhere(target: Target) -> str:

@@ -11,7 +11,7 @@ Two files are judged by what they say of each node. What they say alike they com
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -42,7 +42,7 @@ FLOAT = 1e-4
 
 
 @dataclass
-class _Sums:
+class Sums:
     """One tensor over all cases, in real numbers."""
 
     network: Network
@@ -56,6 +56,11 @@ class _Sums:
     wrong: int = 0
     farthest: float = 0.0
     largest: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Of the tensor."""
+        return self.node.output
 
     @property
     def scale(self) -> float | None:
@@ -148,19 +153,19 @@ def networks(
     judged: by what both say of each node; else they differ by design and are only shown. half: as `Executor`.
     """
     otherwise = differences(before, after) if judged else {}
-    sums = _sums(after)
+    sums = sums_of(after)
     if judged and not otherwise:
         rows = tuple(each.error(diverges=False).model_copy(update=_NOTHING) for each in sums)
         return Step(name=name, judged=True, tensors=rows, notes=notes)
     one, other = Executor(before, half=half), Executor(after, half=half)
 
     def both(image: UInt8, metadata: Float32 | None) -> tuple[Outputs, Outputs]:
-        feeds = _feeds(image, metadata)
+        feeds = feeds_of(image, metadata)
         first, second = one.run(feeds), other.run(feeds)
         reals = _reals(before, first, after)
         given = {each: _as_held(before, first, after, each, value) for each, value in reals.items()}
         for each in sums:
-            written = each.node.output
+            written = each.name
             if written not in reals or reals[written].shape != second[written].shape:
                 continue
             tensor = after.tensors[written]
@@ -171,16 +176,12 @@ def networks(
         return _outputs(before, first), _outputs(after, second)
 
     hops = _Sides(both).compare(name, cases)
-    rows = tuple(
-        each.error(otherwise=otherwise.get(each.node.output, ()), diverges=each.node.output in otherwise or None)
-        for each in sums
-    )
-    if judged:
-        rows = tuple(row.model_copy(update={"diverges": bool(row.diverges)}) for row in rows)
-        rows += tuple(
-            _lost(before, place, otherwise) for place, node in enumerate(before.nodes) if not _kept(node, after)
-        )
-    return Step(name=name, judged=judged, tensors=rows, outputs=hops, notes=notes)
+    if not judged:
+        rows = tuple(each.error().model_copy(update={"wrong": None}) for each in sums)  # by design they are not equal
+        return Step(name=name, judged=False, tensors=rows, outputs=hops, notes=notes)
+    rows = tuple(each.error(otherwise=otherwise.get(each.name, ()), diverges=each.name in otherwise) for each in sums)
+    lost = tuple(_lost(before, place, otherwise) for place, node in enumerate(before.nodes) if not _kept(node, after))
+    return Step(name=name, judged=True, tensors=(*rows, *lost), outputs=hops, notes=notes)
 
 
 _NOTHING = {"carried": 0.0, "alone": 0.0, "wrong": 0.0, "farthest": 0.0}
@@ -189,22 +190,14 @@ _NOTHING = {"carried": 0.0, "alone": 0.0, "wrong": 0.0, "farthest": 0.0}
 
 def with_engine(name: str, network: Network, engine: Engine, cases: Golden, *, half: bool = False) -> Step:
     """A network in the executor, and in an engine that shows its tensors."""
-    executor, sums, disturbed = Executor(network, half=half), _sums(network), list[float]()
+    executor, sums, disturbed = Executor(network, half=half), sums_of(network), list[float]()
 
     def both(image: UInt8, metadata: Float32 | None) -> tuple[Outputs, Outputs]:
-        values = executor.run(_feeds(image, metadata))
+        values = executor.run(feeds_of(image, metadata))
         found = {**{each: values[each] for each in network.inputs}, **engine.run(image, metadata)}
         answers = engine.unwatched.run(image, metadata)
         disturbed.extend(_farthest(answers[each], found[each]) for each in network.outputs if each in found)
-        for each in sums:
-            written, tensor = each.node.output, network.result(each.node)
-            if written not in found:
-                continue
-            each.add_carried(execute.real(tensor, values[written]), execute.real(tensor, found[written]))
-            if _is_fed(network, each.node, found):
-                expected = execute.apply(network, each.node, found, half=half)
-                wrong = _wrong(network, each.node, found, expected, half)
-                each.add_alone(execute.real(tensor, expected), execute.real(tensor, found[written]), wrong)
+        watch(sums, network, values, found, half=half)
         return _outputs(network, values), answers
 
     hops = _Sides(both).compare(name, cases)
@@ -222,8 +215,22 @@ def _farthest(one: Array, other: Array) -> float:
     return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
 
 
-def _sums(network: Network) -> tuple[_Sums, ...]:
-    return tuple(_Sums(network, node, place) for place, node in enumerate(network.nodes))
+def watch(sums: Iterable[Sums], network: Network, values: Values, found: Values, *, half: bool = False) -> None:
+    """Add what an engine has of one case. values: all that the executor has; found: what the engine shows of it."""
+    for each in sums:
+        written, tensor = each.name, network.result(each.node)
+        if written not in found:
+            continue
+        each.add_carried(execute.real(tensor, values[written]), execute.real(tensor, found[written]))
+        if _is_fed(network, each.node, found):
+            expected = execute.apply(network, each.node, found, half=half)
+            wrong = _wrong(network, each.node, found, expected, half)
+            each.add_alone(execute.real(tensor, expected), execute.real(tensor, found[written]), wrong)
+
+
+def sums_of(network: Network) -> tuple[Sums, ...]:
+    """One for each node, in running order."""
+    return tuple(Sums(network, node, place) for place, node in enumerate(network.nodes))
 
 
 def _wrong(network: Network, node: Node, values: Values, expected: Array, half: bool) -> npt.NDArray[np.bool_] | None:
@@ -240,7 +247,8 @@ def _wrong(network: Network, node: Node, values: Values, expected: Array, half: 
     return apart
 
 
-def _feeds(image: UInt8, metadata: Float32 | None) -> dict[str, Array]:
+def feeds_of(image: UInt8, metadata: Float32 | None) -> dict[str, Array]:
+    """The inputs by name."""
     return {IMAGE: image} if metadata is None else {IMAGE: image, METADATA: metadata}
 
 
