@@ -84,7 +84,7 @@ def test_an_engine_is_built_once_and_found_from_then_on(made: Made) -> None:
 def test_its_key_is_in_words_beside_it(made: Made) -> None:
     note = json.loads((engine_for(StandIn(), made, "int8").engine.parent / "key.json").read_text())
     assert note["key"] | {"onnx_sha256": ""} == {
-        "format": 1,
+        "format": 2,
         "gpu": "Orin",
         "capability": [8, 7],
         "driver": "R36.4.3",

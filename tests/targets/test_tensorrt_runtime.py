@@ -133,7 +133,7 @@ def test_each_generation_is_told_its_precision_its_batches_and_to_keep_the_detai
     runtime.build(onnx_file("int8", runtime.generation.opset), graph.card, "int8", tmp_path, largest_batch=4)
     built = runtime.module.built
     assert built["typed"] is (name != "8.6")
-    assert built["flags"] == ({"INT8", "FP16"} if name == "8.6" else set())  # and no TF32, which is on by itself
+    assert built["flags"] == ({"INT8"} if name == "8.6" else set())  # and no TF32, which is on by itself
     assert built["verbosity"] == "DETAILED"
     assert built["shapes"] == {"image": [(1, 3, 32, 32), (1, 3, 32, 32), (4, 3, 32, 32)]}
 

@@ -94,8 +94,8 @@ def asked(folder: Path) -> list[str]:
 
 SHAPES = {"image": (3, 192, 192), "metadata": (8,)}
 PRECISION_OF = {
-    "8.5": ["--int8", "--fp16", "--noTF32"],
-    "8.6": ["--int8", "--fp16", "--noTF32"],
+    "8.5": ["--int8", "--noTF32"],
+    "8.6": ["--int8", "--noTF32"],
     "10.0": ["--stronglyTyped", "--noTF32"],
     "10.15": ["--stronglyTyped", "--noTF32"],
     "11.0": [],  # NVIDIA, Migrating trtexec Usage from TensorRT 10.x to 11.x: all precision flags are removed

@@ -50,7 +50,7 @@ class Key(Frozen):
     onnx_sha256: of the file that it was built from. format: of what edgeskin asks for when it builds.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     gpu: str
     capability: tuple[int, int] | None
     driver: str | None

@@ -22,8 +22,8 @@ from edgeskin.targets.tensorrt.runtime.cuda import Cuda
 from edgeskin.targets.tensorrt.runtime.engine import LoadedEngine, deserialize, reason, start
 from edgeskin.targets.tensorrt.runtime.inputs import demand_precision, input_shapes
 
-_FLAGS: dict[str, tuple[str, ...]] = {"int8": ("INT8", "FP16"), "fp16": ("FP16",), "fp32": ()}
-"""What is permitted where a network is not strongly typed."""
+_FLAGS: dict[str, tuple[str, ...]] = {"int8": ("INT8",), "fp16": ("FP16",), "fp32": ()}
+"""What is permitted where a network is not strongly typed; without FP16 what is not integers stays float32."""
 
 
 @dataclass(frozen=True)
