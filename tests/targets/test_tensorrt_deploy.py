@@ -15,10 +15,10 @@ from raw_graphs import pixels, run
 
 from edgeskin import files
 from edgeskin.contract import bundle as bundles
-from edgeskin.errors import ContractError, GraphError
+from edgeskin.errors import ContractError, GraphError, TargetError
 from edgeskin.graph.folder import Graph
 from edgeskin.graph.load import load
-from edgeskin.targets.tensorrt import deploy
+from edgeskin.targets.tensorrt import ahead, deploy
 from edgeskin.targets.tensorrt.deploy import Deploy
 from edgeskin.targets.tensorrt.generations import RTX, TRTEXEC, Generation
 from edgeskin.targets.tensorrt.runtime.inputs import PRECISIONS
@@ -109,6 +109,45 @@ def test_equal_inputs_give_equal_bytes(made: Deploy, whole: Graph, tmp_path: Pat
     assert files.sha256(made.folder) == files.sha256(other.folder)
     larger = deploy.write(whole, tmp_path / "larger", largest_batch=16)
     assert files.sha256(made.folder) != files.sha256(larger.folder)
+
+
+def test_made_of_a_deploy_folder_it_is_that_folder_with_its_engines_ahead_of_time(
+    made: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written anew: what NVIDIA's parser read is what goes on."""
+    onnx = made.folder / "int8.onnx"
+    ahead.engine_of(onnx).write_bytes(b"engine")
+    note = ahead.Note(
+        tensorrt="1.7.1",
+        gpus=("ada",),
+        largest_batch=8,
+        onnx_sha256=files.sha256(onnx),
+        engine_sha256=files.sha256(ahead.engine_of(onnx)),
+        build_seconds=1.0,
+    )
+    files.write_json(ahead.note_of(onnx), note.model_dump(mode="json"))
+    whole = files.sha256(made.folder)
+    (made.folder / "int8.tensorrt-8.5.plan").write_bytes(b"what build.sh made")
+    monkeypatch.setattr(deploy, "write_onnx", None)
+    again = deploy.write(Graph.open(made.folder), tmp_path / "again")
+    assert files.sha256(again.folder) == whole
+    assert os.access(again.folder / "build.sh", os.X_OK)
+    ahead.engine_of(onnx).write_bytes(b"other")
+    with pytest.raises(TargetError, match=r"int8\.tensorrt-rtx\.engine: is missing or was changed"):
+        deploy.write(Graph.open(made.folder), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_for_other_batches_a_deploy_folder_is_made_anew(made: Deploy, whole: Graph, tmp_path: Path) -> None:
+    again = deploy.write(made.graph, tmp_path / "again", largest_batch=16)
+    assert again.recipe == deploy.write(whole, tmp_path / "first", largest_batch=16).recipe
+
+
+def test_a_deploy_folder_that_was_changed_is_not_made_into_another(made: Deploy, tmp_path: Path) -> None:
+    append("int8.opset17.onnx")(made.folder)
+    with pytest.raises(GraphError, match=r"int8\.opset17\.onnx was changed\. Make the deploy folder again"):
+        deploy.write(made.graph, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_no_golden_cases_no_deploy_folder(graph: Graph, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from edgeskin.graph.folder import PARTS, Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.write import OPSET, Opset, write_onnx
 from edgeskin.targets.base import Precision
-from edgeskin.targets.tensorrt import lint
+from edgeskin.targets.tensorrt import ahead, lint
 from edgeskin.targets.tensorrt.generations import TRTEXEC, Generation, Version
 from edgeskin.targets.tensorrt.runtime.inputs import PRECISIONS, input_shapes
 from edgeskin.targets.tensorrt.runtime.trtexec import JETPACK_PLACE, build_line
@@ -92,11 +92,16 @@ _AGAIN = "Make the deploy folder again: edgeskin export --target tensorrt"
 
 
 def write(graph: Graph, folder: Path, *, largest_batch: int = 8) -> Deploy:
-    """Make the deploy folder of a Graph folder, in the place of `folder`.
+    """Make the deploy folder of a Graph folder, in the place of `folder`. One that is a deploy folder already, for such
+    batches, is copied as it is, with the engines that were built for it ahead of time.
 
-    Raises: GraphError where the Graph folder has no golden cases or cannot be read; ContractError where a network
-    breaks the QAT contract, or a file a rule of the parser that is to read it.
+    Raises: GraphError where the Graph folder has no golden cases or cannot be read, or as `read`; ContractError where a
+    network breaks the QAT contract, or a file a rule of the parser that is to read it; TargetError as `ahead.read`.
     """
+    if (graph.folder / RECIPE).exists():
+        made = read(graph.folder)
+        if made.recipe.largest_batch == largest_batch:
+            return _copied(made, folder)
     if not graph.golden.is_dir():
         raise GraphError(f"{graph.golden}: no such folder. Export the run again: edgeskin export --from RUN")
     exact = float_network(graph)
@@ -125,6 +130,20 @@ def write(graph: Graph, folder: Path, *, largest_batch: int = 8) -> Deploy:
             files=parts,
         )
         files.write_json(building / RECIPE, recipe.model_dump(mode="json"))
+    return read(folder)
+
+
+def _copied(made: Deploy, folder: Path) -> Deploy:
+    """A deploy folder in another place, without what was built in it here."""
+    networks = [made.folder / _named(precision, OPSET) for precision in PRECISIONS]
+    ready = [
+        path.name for onnx in networks if ahead.read(onnx) for path in (ahead.note_of(onnx), ahead.engine_of(onnx))
+    ]
+    with files.new_folder(folder) as building:
+        for part in {RECIPE, *made.recipe.files, *_CARRIED, *ready}:
+            if (made.folder / part).exists():
+                files.copy(made.folder / part, building / part)
+        (building / SCRIPT).chmod(0o755)
     return read(folder)
 
 
