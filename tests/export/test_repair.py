@@ -209,6 +209,13 @@ def test_a_sound_network_keeps_every_layer(sound: Graph, tmp_path: Path) -> None
     assert not repair.graph_beside(tmp_path / "bundle").exists()
 
 
+def test_what_was_repaired_is_not_repaired_again(unseen: tuple[Exported, list[str]], tmp_path: Path) -> None:
+    graph = Graph.open(repair.graph_beside(unseen[0].folder))
+    done = repair.export(graph, profile_with(tmp_path, GATE), tmp_path / "bundle")
+    assert done.report.graph_sha256 == graph.sha256
+    assert not repair.graph_beside(tmp_path / "bundle").exists()
+
+
 def test_only_int8_is_repaired(spoilt: Graph, tmp_path: Path) -> None:
     with pytest.raises(EdgeskinError, match="returns layers of int8 to float, and fp32 was asked for"):
         repair.export(spoilt, Profile.default("onnx").altered(precision="fp32"), tmp_path / "bundle")

@@ -144,7 +144,7 @@ class Candidates:
         network = self.network(ways)
         folder = self._scratch / "candidate"
         with files.new_folder(folder) as building:
-            self._fill(building, network, ways)
+            self._fill(building, network)
             files.copy(self.graph.golden, building / "golden")  # of int8: nobody asks it here
         candidate = Graph.open(folder)
         with files.new_folder(self._scratch / "artifact") as place:
@@ -193,7 +193,7 @@ class Candidates:
         """A Graph folder with these groups in float: the same float network, golden cases of its own, no evidence."""
         count = len(golden.read(self.graph.golden, self.graph.card).cases)
         with files.new_folder(place) as building:
-            card = self._fill(building, self.network(ways), ways)
+            card = self._fill(building, self.network(ways))
             in_float, in_int8 = (reference_session(building / name) for name in ("fp32.onnx", "int8.onnx"))
             golden.write(building / "golden", golden_photos(count), card, in_float.run, in_int8.run)
             for part in set(PARTS).difference(_CHANGED):
@@ -203,11 +203,11 @@ class Candidates:
             files.write_json(building / FILE, repair.model_dump(mode="json"))
         return Graph.open(place)
 
-    def _fill(self, folder: Path, network: Network, ways: Ways) -> ModelCard:
+    def _fill(self, folder: Path, network: Network) -> ModelCard:
         """Both networks, and the model card that declares what is in float."""
         files.copy(self.graph.fp32, folder / "fp32.onnx")
         write_onnx(network, folder / "int8.onnx")
-        card = self.graph.card.model_copy(update={"kept_float": float_nodes(network) if ways else ()})
+        card = self.graph.card.model_copy(update={"kept_float": float_nodes(network)})
         card.write(folder / "model.json")
         return card
 
