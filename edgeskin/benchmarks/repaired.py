@@ -16,6 +16,8 @@ from edgeskin.errors import GraphError
 from edgeskin.graph.island import Way
 
 FILE = "repair.json"
+_WORST = 15
+"""So many groups of layers are shown; the file has them all."""
 
 _WORDS: dict[Way, str] = {
     "weights": "weights of fp32.onnx, output at its scale",
@@ -116,7 +118,8 @@ def markdown(repair: Repair) -> str:
 
 def _ranking(ranking: Sequence[LayerError]) -> str:
     rows = (
-        (", ".join(f"`{name}`" for name in one.layers), _number(one.alone), _number(one.given_back)) for one in ranking
+        (", ".join(f"`{name}`" for name in one.layers), _number(one.alone), _number(one.given_back))
+        for one in ranking[:_WORST]
     )
     return _table(("layers", "error alone", "given back"), rows)
 
