@@ -21,7 +21,7 @@ DARK = {"paper": "#12171d", "ink": "#e8edf2", "faint": "#9aa7b4", "grid": "#2932
 
 
 def to_svg(found: Diagnosis) -> str:
-    """Every step whose tensors were compared; a step without any is a line of words."""
+    """Every step whose tensors were compared; a step without any error is a line of words."""
     steps = [step for step in found.steps if step.tensors]
     heights = [CAPTION + (PANEL if _is_drawn(step) else 0) + GAP for step in steps]
     height = HEADER + sum(heights) + FOOTER
@@ -60,7 +60,15 @@ def _verdict(found: Diagnosis) -> str:
 
 
 def _is_drawn(step: Step) -> bool:
-    return any(tensor.carried or tensor.alone or tensor.diverges for tensor in step.tensors)
+    """Whether anything would rise above the ground line."""
+    least = 10.0**LOWEST
+    return any(tensor.diverges or max(tensor.carried or 0.0, tensor.alone or 0.0) > least for tensor in step.tensors)
+
+
+def _flat(step: Step) -> str:
+    if any(tensor.carried or tensor.alone for tensor in step.tensors):
+        return f"no error above {10.0**LOWEST:.0e}"
+    return "all nodes are the same"
 
 
 def _x(place: int, count: int) -> float:
@@ -75,7 +83,7 @@ def _y(error: float, top: int) -> float:
 def _step(step: Step, top: int, count: int) -> Iterator[str]:
     mark = ("✗" if step.diverges else "✓") if step.judged else "·"
     kind = ("bad" if step.diverges else "good") if step.judged else "small"
-    words = "" if _is_drawn(step) else ": all nodes are the same"
+    words = "" if _is_drawn(step) else f": {_flat(step)}"
     title = f'<tspan class="{kind}">{mark}</tspan> {escape(step.name + words)}'
     yield f'<text class="name" x="{LEFT}" y="{top + 14}">{title}</text>'
     if not _is_drawn(step):
