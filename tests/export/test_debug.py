@@ -235,6 +235,18 @@ def test_an_engine_that_computes_something_else_is_named_by_its_numbers_alone(
         assert [tensor.node for tensor in step.divergent] == ["encoder.deep"]
 
 
+def test_a_float_engine_that_computes_something_else_is_named_likewise(
+    small_graph: Graph, profile: Profile, tmp_path: Path
+) -> None:
+    folder = journey.export(small_graph, profile.altered(precision="fp32"), tmp_path / "bundle").folder
+    network = read(folder / "model.onnx")
+    cases = golden.read(small_graph.golden, small_graph.card)
+    broken = damaged_onnx(folder, tmp_path / "damaged", "encoder.deep.weight", lambda data: data * np.float32(1.001))
+    for file, divergent in ((folder, []), (broken, ["encoder.deep"])):
+        step = compare.with_engine("engine", network, OnnxEngine.open(file / "model.onnx", network, plain=True), cases)
+        assert [tensor.node for tensor in step.divergent] == divergent
+
+
 class Offset:
     """An engine as good as the executor, but that so many values of one tensor are a step off, in the first case."""
 

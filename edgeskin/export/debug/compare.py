@@ -37,8 +37,9 @@ HALFWAY = 0.01
 WRONG, WRONG_MOVED = 1e-4, 0.04
 """The share of integers, ties apart, that an engine may have one step off; the second for what joins, resizes or
 requantizes. It is what the tests of every target demand of each operator alone."""
-FLOAT = 1e-4
-"""How far a float may lie from ours, as a share of its tensor's largest magnitude: float32 sums in another order."""
+FLOAT = 2e-5
+"""How far a float may lie from ours, as a share of its tensor's largest magnitude: float32 sums in another order. Of
+clinic-1 at fp32 and fp16, no value of onnxruntime or LiteRT is farther than 2.6e-6."""
 
 
 @dataclass
