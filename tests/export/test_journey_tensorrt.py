@@ -23,7 +23,7 @@ from edgeskin.graph.folder import Graph
 from edgeskin.graph.read import read
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.base import Artifact
-from edgeskin.targets.tensorrt import ahead, deploy, engine, parser
+from edgeskin.targets.tensorrt import ahead, deploy, parser
 from edgeskin.targets.tensorrt.runtime import Gpu, find
 from edgeskin.targets.tensorrt.target import TensorrtTarget
 
@@ -148,6 +148,14 @@ def test_two_exports_are_equal_to_the_byte_but_for_the_report(
     assert first == second
 
 
+def test_what_is_here_and_cannot_be_used_is_said_where_it_was_not_measured(
+    pending: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "refused", lambda: "the driver is for CUDA 12.2")
+    told = attest(pending, name="pc").measurements.not_measured["latency"]
+    assert told.startswith("nothing on this machine runs tensorrt (the driver is for CUDA 12.2). On a Jetson")
+
+
 def test_nothing_here_runs_it_and_the_error_says_what_would(pending: Path) -> None:
     opened = bundles.Bundle.open(pending)
     assert opened.manifest.artifact == "deploy/int8.onnx"
@@ -181,7 +189,7 @@ def test_an_engine_for_named_gpus_lies_beside_the_file_it_was_built_from(
 
 @with_parser
 def test_gpus_that_no_engine_can_be_built_for_are_named(small_graph: Graph, profile: Profile, tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match="cannot build for volta: turing, ampere-server"):
+    with pytest.raises(TargetError, match="cannot build for volta: choose turing, ampere-server"):
         journey.export(small_graph, profile.altered(gpus=("volta",)), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
@@ -191,12 +199,13 @@ def test_an_engine_ahead_of_time_is_taken_by_the_gpus_it_is_for(
     small_graph: Graph, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     """By no other, and not by another TensorRT; the engine is a stand-in's, which is the ONNX file itself."""
-
-    def build(definition: Path, gpus: tuple[engine.Generation, ...]) -> engine.Engine:
-        return engine.Engine(definition.read_bytes(), gpus, 8, "1.7.1", 0.5)
-
-    monkeypatch.setattr(ahead, "parser", SimpleNamespace(define=lambda path: path))
-    monkeypatch.setattr(engine, "build", build)
+    library = SimpleNamespace(__version__="1.7.1")
+    monkeypatch.setattr(
+        ahead,
+        "parser",
+        SimpleNamespace(define=lambda path: SimpleNamespace(library=library, content=path.read_bytes())),
+    )
+    monkeypatch.setattr(ahead, "build", lambda definition, _: definition.content)
     waiting = journey.export(small_graph, profile.altered(gpus=("ada",)), tmp_path / "bundle").folder
     ada = StandIn(version=(1, 7, 1), gpu=Gpu("NVIDIA GeForce RTX 4070", (8, 9), "580.65", 12282.0))
     on_a_board(monkeypatch, cache, ada)

@@ -371,6 +371,7 @@ class _Builder:
             "typed": does.typed,
             "flags": how.said,
             "verbosity": how.profiling_verbosity.name,
+            "capabilities": how.capabilities,
             **header,
         }
         if how.cache is not None:
@@ -433,12 +434,19 @@ class _Config:
         self.profiling_verbosity: Any = None
         self.profiles: list[Strict] = []
         self.cache: Strict | None = None
+        self.num_compute_capabilities = 0
+        self.capabilities: list[str] = []
 
     def set_flag(self, flag: Any) -> None:
         self.said.add(flag.name)
 
     def clear_flag(self, flag: Any) -> None:
         self.said.discard(flag.name)
+
+    def set_compute_capability(self, compute_capability: Any, index: int) -> bool:
+        assert index == len(self.capabilities) < self.num_compute_capabilities
+        self.capabilities.append(compute_capability.name)
+        return True
 
     def add_optimization_profile(self, profile: Strict) -> int:
         self.profiles.append(profile)

@@ -121,7 +121,7 @@ without in 11 (NVIDIA, Migrating trtexec Usage from TensorRT 10.x to 11.x).
 
 RTX = Generation("RTX 1", (1, 0, 0), (2, 0, 0), None, None, None, None, 21, "always", None)
 """TensorRT-RTX, for desktop GPUs. Its parser, 1.7.1, reads both of our files back to the same integers, and takes any
-opset number; its Python bindings build the engine (`engine.build`)."""
+opset number; its Python bindings build the engine (`ahead.build`)."""
 
 GENERATIONS: tuple[Generation, ...] = (*TRTEXEC, RTX)
 

@@ -15,6 +15,7 @@ from edgeskin import files
 from edgeskin.contract.model import ModelCard
 from edgeskin.errors import TargetError
 from edgeskin.targets.base import Precision
+from edgeskin.targets.tensorrt.configuration import configure
 from edgeskin.targets.tensorrt.generations import RTX, Generation, Version, of, parse
 from edgeskin.targets.tensorrt.log import log, without_gpu
 from edgeskin.targets.tensorrt.runtime import ENGINE, LARGEST_BATCH, LAYERS, Built, Gpu
@@ -107,16 +108,10 @@ class Bindings:
         parser = library.OnnxParser(network, log(library).logger)
         self._parse(parser, onnx)
         _demand_inputs(network, card)
-        config = builder.create_builder_config()
-        config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
-        config.clear_flag(library.BuilderFlag.TF32)  # it is on by itself, and would make float32 less than it says
+        config = configure(library, builder, input_shapes(card), largest_batch)
         if "STRONGLY_TYPED" not in _members(library.NetworkDefinitionCreationFlag):
             for word in _FLAGS[precision]:
                 config.set_flag(_members(library.BuilderFlag)[word])
-        profile = builder.create_optimization_profile()
-        for name, shape in input_shapes(card).items():
-            profile.set_shape(name, (1, *shape), (1, *shape), (largest_batch, *shape))
-        config.add_optimization_profile(profile)
         cache = None if timing_cache is None else _timing_cache(config, timing_cache)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
