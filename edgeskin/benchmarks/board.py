@@ -17,15 +17,12 @@ Everything is read as any user may read it; `jetson_clocks --show`, which wants 
 
 import math
 import re
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeskin.benchmarks.measurements import DeviceFacts
+from edgeskin.targets.tensorrt.runtime.machine import ask, read, smi, tegra_release
 
-_SECONDS = 5
-"""How long a program may take to answer."""
 _PI_BITS = {
     0: "under-voltage",
     1: "CPU clock capped",
@@ -67,14 +64,14 @@ class Board:
 def look(proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path = Path("/")) -> Board:
     """What the machine tells of itself. Never raises. root: above etc and var."""
     model = read(proc / "device-tree/model")
-    release = _tegra_release(root)
+    release = tegra_release(root)
     name, driver, heat = _smi("name", "driver_version", "temperature.gpu")
     mode, fastest = _power_modes(root)
     tegra = release is not None or (model or "").startswith("NVIDIA")
     return Board(
         model=model,
         gpu=name,
-        gpu_driver=release or driver,
+        gpu_driver=driver if release is None else f"R{release}",
         gpu_temperature_c=_zone_c(sys) if tegra else number(heat),
         power_mode=mode,
         fastest_power_mode=fastest,
@@ -117,15 +114,7 @@ def cautions(facts: DeviceFacts) -> tuple[str, ...]:
     return tuple(found)
 
 
-# --- asking ---
-
-
-def read(path: Path) -> str | None:
-    """A file's text without what surrounds it, None where there is none."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n\t") or None
-    except OSError:
-        return None
+# --- reading ---
 
 
 def number(text: str | None) -> float | None:
@@ -134,20 +123,6 @@ def number(text: str | None) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         return None
-
-
-def ask(program: str, *options: str) -> str | None:
-    """What a program on the PATH prints; None where it is absent, fails, or does not answer in time."""
-    found = shutil.which(program)
-    if found is None:
-        return None
-    try:
-        done = subprocess.run(  # noqa: S603  (programs and options are those of the code, and no shell reads them)
-            [found, *options], capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 def _bits(text: str | None, words: dict[int, str]) -> tuple[str, ...]:
@@ -160,11 +135,6 @@ def _bits(text: str | None, words: dict[int, str]) -> tuple[str, ...]:
 
 
 # --- Jetson ---
-
-
-def _tegra_release(root: Path) -> str | None:
-    found = re.match(r"#\s*R(\d+).*?REVISION:\s*([\d.]+)", read(root / "etc/nv_tegra_release") or "")
-    return None if found is None else f"R{found[1]}.{found[2]}"
 
 
 def _power_modes(root: Path) -> tuple[str | None, str | None]:
@@ -230,11 +200,7 @@ def _pi_throttled(sys: Path) -> tuple[str, ...]:
 
 def _smi(*fields: str) -> tuple[str | None, ...]:
     """Facts of the first GPU, by nvidia-smi's names for them; None for what it does not know."""
-    lines = (ask("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits") or "").splitlines()
-    values = [value.strip() for value in lines[0].split(",")] if lines else []
-    if len(values) != len(fields):
-        return (None,) * len(fields)
-    return tuple(None if value.startswith("[") or value in {"", "N/A"} else value for value in values)
+    return next(iter(smi(fields)), (None,) * len(fields))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from edgeskin.benchmarks import board, device
-from edgeskin.benchmarks.board import Now, number, read
+from edgeskin.benchmarks.board import Now, number
 from edgeskin.benchmarks.measurements import Conditions
+from edgeskin.targets.tensorrt.runtime.machine import read
 
 LONGEST_REST_S = 120.0
 """How long a machine may take to cool down; a figure behind that is taken all the same, and says so."""

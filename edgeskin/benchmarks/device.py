@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeskin.benchmarks import board
-from edgeskin.benchmarks.board import ask, number, read
+from edgeskin.benchmarks.board import number
 from edgeskin.benchmarks.measurements import DeviceFacts
+from edgeskin.targets.tensorrt.runtime.machine import ask, read
 
 INTEGER_FLAGS = {
     "avx2": "int8 kernels; without VNNI they multiply and add in two steps",

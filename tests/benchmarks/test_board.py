@@ -8,6 +8,7 @@ import pytest
 from edgeskin.benchmarks import board, device
 from edgeskin.benchmarks.board import Board, Now, cautions, look
 from edgeskin.benchmarks.measurements import DeviceFacts
+from edgeskin.targets.tensorrt.runtime import machine
 
 MODES = """\
 # < POWER_MODEL ID=9 NAME=A_COMMENT >
@@ -240,7 +241,7 @@ def test_nonsense_is_no_fact(tmp_path: Path, programs: Path) -> None:
 def test_a_program_that_fails_or_hangs_says_nothing(
     tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    monkeypatch.setattr(board, "_SECONDS", 0.2)
+    monkeypatch.setattr(machine, "_SECONDS", 0.2)
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")  # for sleep
     program(programs, "nvidia-smi", script)
     assert lay_out(tmp_path, {}).gpu is None

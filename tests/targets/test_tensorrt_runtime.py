@@ -676,6 +676,50 @@ def test_without_cuda_nvidia_smi_names_the_gpu(
     assert (gpu.name, gpu.capability, gpu.memory_mib) == (name, capability, memory_mib)
 
 
+TWO = "NVIDIA A100, 8.0, 580.65, 40960\nNVIDIA T4, 7.5, 580.65, 15360"
+
+
+@pytest.mark.parametrize(
+    ("rows", "visible", "name"),
+    [
+        (TWO, None, None),
+        (TWO, "1", None),  # CUDA counts otherwise than nvidia-smi
+        (TWO, "GPU-5a1,GPU-0b7", "NVIDIA T4"),
+        ("NVIDIA T4, 7.5, 580.65, 15360\nNVIDIA T4, 7.5, 580.65, 15360", None, "NVIDIA T4"),
+    ],
+)
+def test_of_several_gpus_that_differ_none_is_guessed(
+    rows: str, visible: str | None, name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f'#!/bin/sh\n[ "$3" = --id=GPU-5a1 ] && echo "NVIDIA T4, 7.5, 580.65, 15360" || echo "{rows}"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    gpu = machine.gpu(tmp_path)
+    assert gpu.known == (name is not None)
+    assert gpu.name == name or name is None
+
+
+def test_free_memory_is_the_boards_or_that_of_each_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.memory(tmp_path) is None
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\n[ "$1" = --query-gpu=memory.free,memory.total ] && echo "300, 8192"\n')
+    program.chmod(0o755)
+    assert machine.memory(tmp_path) == "300 MiB of 8192 MiB are free"
+    for place, text in {
+        "etc/nv_tegra_release": L4T,
+        "proc/device-tree/model": "NVIDIA Jetson Orin Nano\0",
+        "proc/meminfo": "MemTotal: 7802088 kB\nMemFree: 1 kB\nMemAvailable:  524288 kB\n",
+    }.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(text)
+    assert machine.memory(tmp_path) == "512.0 MiB of the board's memory are free"
+
+
 # --- TensorRT-RTX itself, as far as it goes without a GPU ---
 
 NO_PARSER = parser.missing()

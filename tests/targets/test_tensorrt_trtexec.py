@@ -19,7 +19,8 @@ from edgeskin.errors import TargetError
 from edgeskin.graph.folder import Graph
 from edgeskin.targets.base import Effort
 from edgeskin.targets.tensorrt.generations import RTX, TRTEXEC, Generation
-from edgeskin.targets.tensorrt.runtime import LARGEST_BATCH, trtexec
+from edgeskin.targets.tensorrt.runtime import LARGEST_BATCH, Gpu, machine, trtexec
+from edgeskin.targets.tensorrt.runtime.reasons import NOT_STARTED
 from edgeskin.targets.tensorrt.runtime.trtexec import Trtexec, build_line, read_outputs, read_times
 
 STAND_IN = """#!{python}
@@ -31,6 +32,9 @@ says = json.loads((here / "says.json").read_text())
 print("&&&& RUNNING TensorRT.trtexec [TensorRT v" + says["version"] + "] # trtexec", *sys.argv[1:])
 if sys.argv[1:] == ["--help"]:
     sys.exit(0)
+if sys.argv[1:] == ["--loadEngine=none"]:
+    print(says.get("device", ""))
+    sys.exit(1)
 describes = {each.partition("=")[0] for each in sys.argv} >= {"--loadEngine", "--exportLayerInfo"}
 kept = "layers.json" if describes else "arguments.json"
 (here / kept).write_text(json.dumps(sys.argv[1:]))
@@ -170,6 +174,47 @@ def test_where_there_is_none_the_error_says_where_it_was_looked_for(monkeypatch:
     assert not trtexec.JETPACK_PLACE.exists()
     with pytest.raises(TargetError, match="no trtexec is on the PATH, nor at /usr/src/tensorrt/bin/trtexec"):
         Trtexec.find()
+
+
+# what trtexec 10.16.2 prints on an Orin NX (pull request 2243 of OE4T/meta-tegra)
+DEVICE = """[01/01/1970-03:47:30] [I] === Device Information ===
+[01/01/1970-03:47:30] [I] Available Devices:
+[01/01/1970-03:47:30] [I]   Device 0: "Orin" UUID: GPU-f5507ee1-b6b1-556b-8350-83af993dbffd
+[01/01/1970-03:47:30] [I] Selected Device: Orin
+[01/01/1970-03:47:30] [I] Selected Device ID: 0
+[01/01/1970-03:47:30] [I] Selected Device UUID: GPU-f5507ee1-b6b1-556b-8350-83af993dbffd
+[01/01/1970-03:47:30] [I] Compute Capability: 8.7
+[01/01/1970-03:47:30] [I] SMs: 8
+[01/01/1970-03:47:30] [I] Device Global Memory: 15536 MiB
+"""
+
+
+def test_the_gpu_is_the_one_that_it_takes_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "driver", lambda: "L4T 39.2.0")
+    monkeypatch.setattr(machine, "board", lambda: None)
+    assert stand_in(tmp_path, "101602", device=DEVICE).gpu == Gpu("Orin", (8, 7), "L4T 39.2.0", 15536.0)
+    monkeypatch.setattr(machine, "board", lambda: "NVIDIA Jetson Orin NX")
+    assert stand_in(tmp_path, "101602", device=DEVICE).gpu.name == "Orin (NVIDIA Jetson Orin NX)"
+
+
+def test_where_it_does_not_print_the_gpu_the_machine_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = Gpu("Tesla T4", (7, 5), "535.104.05", 15360.0)
+    monkeypatch.setattr(machine, "gpu", lambda: listed)
+    assert stand_in(tmp_path, "8502").gpu is listed
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("Cuda failure: no CUDA-capable device is detected", "Cuda failure: no CUDA-capable device is detected"),
+        ("[I] Cannot find any available devices (GPUs)!", "Cannot find any available devices (GPUs)"),
+        ("Cuda failure: CUDA driver version is insufficient for CUDA runtime version", NOT_STARTED),
+    ],
+)
+def test_where_it_finds_no_gpu_it_cannot_be_used(device: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(TargetError) as refusal:
+        stand_in(tmp_path, "100300", device=device).gpu  # noqa: B018
+    assert str(refusal.value).startswith(f"trtexec of TensorRT 10.3.0 finds no GPU: {said}")
 
 
 def test_another_program_of_that_name_is_refused(tmp_path: Path) -> None:
@@ -349,6 +394,23 @@ def test_a_failure_tells(what: str, tmp_path: Path, graph: Graph) -> None:
     with pytest.raises(TargetError, match=told) as failure:
         engine.run(np.zeros((1, 3, 32, 32), np.uint8))
     assert str(failure.value).startswith(f"{tmp_path / 'trtexec'} of TensorRT 10.3.0 failed: ")
+
+
+@pytest.mark.parametrize(
+    ("code", "log"),
+    [
+        (1, "[E] Error Code 1: Cuda Runtime (out of memory)"),
+        (137, ""),
+        (1, FAILURES["how much memory was asked for"][1]),
+    ],
+)
+def test_where_memory_is_missing_what_is_free_is_said(
+    code: int, log: str, tmp_path: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "memory", lambda: "512.0 MiB of the board's memory are free")
+    engine = loaded(tmp_path, "100300", graph.card, code=code, log=log)
+    with pytest.raises(TargetError, match=r"out of memory: .*, 512\.0 MiB of the board's memory are free"):
+        engine.run(np.zeros((1, 3, 32, 32), np.uint8))
 
 
 # --- files that are not what was asked for ---

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgeskin.contract.model import ModelCard
+from edgeskin.errors import TargetError
 from edgeskin.targets.base import Effort, Float32, Precision, Times, UInt8
 from edgeskin.targets.tensorrt.generations import Generation, Version
 
@@ -19,18 +20,30 @@ ENGINE, LAYERS = "engine.plan", "layers.json"
 LARGEST_BATCH = 8
 """The most pictures in one run where nobody says otherwise; trtexec cannot ask an engine and splits what is more."""
 
+NAMELESS = "an NVIDIA GPU that does not say its name"
+
+
+class AbsentError(TargetError):
+    """A way to TensorRT that this machine does not have at all."""
+
 
 @dataclass(frozen=True)
 class Gpu:
     """The GPU that an engine is for, as far as the machine tells.
 
-    capability: compute capability, as (8, 7). driver: of NVIDIA, or the L4T release of a Jetson. memory_mib: in all.
+    name: `NAMELESS` where it is not told. capability: compute capability, as (8, 7). driver: of NVIDIA, or the L4T
+    release of a Jetson. memory_mib: in all.
     """
 
     name: str
     capability: tuple[int, int] | None
     driver: str | None
     memory_mib: float | None
+
+    @property
+    def known(self) -> bool:
+        """Whether an engine that was built for it can be told from one of another."""
+        return self.name != NAMELESS
 
 
 @dataclass(frozen=True)

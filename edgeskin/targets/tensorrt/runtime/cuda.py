@@ -70,10 +70,8 @@ class Cuda:
         """The GPU of this machine. Raises: TargetError where there is none, or its driver is too old."""
         found = self.call("cudaGetDeviceProperties", DEVICE)
         name = found.name.decode(errors="replace").rstrip("\0")
-        # a Jetson's own name tells more than that of its GPU, which is "Orin" on each
-        where = machine.board()
         return Gpu(
-            name if where is None else f"{name} ({where})",
+            machine.named(name),
             (int(found.major), int(found.minor)),
             machine.driver(),
             int(found.totalGlobalMem) / 2**20,

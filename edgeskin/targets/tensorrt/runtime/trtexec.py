@@ -8,7 +8,8 @@ versions list the warm-up among them, so it is left out here, by trtexec's own r
 
 Sources, all of NVIDIA/TensorRT: samples/trtexec/README.md (raw inputs, `--loadInputs`, shapes, `--stronglyTyped`);
 samples/common/sampleOptions.cpp (every option, in its help); sampleReporting.cpp (exportJSONTrace, exportJSONOutput,
-printPerformanceReport); sampleUtils.cpp (loadFromFile). Nothing here has met the program itself yet: tests run a
+printPerformanceReport); sampleUtils.cpp (loadFromFile); sampleDevice.cpp (setCudaDevice: which GPU it takes, printed
+before it opens any file). Nothing here has met the program itself yet: tests run a
 stand-in that writes these formats. No source was found that trtexec 11 still has `--noTF32`, so it is not told there.
 """
 
@@ -19,6 +20,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +32,7 @@ from edgeskin.contract.model import ModelCard
 from edgeskin.errors import TargetError
 from edgeskin.targets.base import IMAGE, METADATA, Effort, Float32, Inputs, Precision, Times, UInt8
 from edgeskin.targets.tensorrt.generations import Generation, Version, from_number, of, words
-from edgeskin.targets.tensorrt.runtime import ENGINE, LARGEST_BATCH, LAYERS, Built, Gpu, machine
+from edgeskin.targets.tensorrt.runtime import ENGINE, LARGEST_BATCH, LAYERS, AbsentError, Built, Gpu, machine
 from edgeskin.targets.tensorrt.runtime.inputs import demand_precision, input_shapes, output_shapes
 from edgeskin.targets.tensorrt.runtime.reasons import why
 
@@ -40,6 +42,10 @@ JETPACK_PLACE = Path("/usr/src/tensorrt/bin/trtexec")
 OUTPUTS, TIMES = "outputs.json", "times.json"
 
 _BANNER = re.compile(r"\[TensorRT v(\d+)\]")
+_SELECTED = re.compile(r"\bSelected Device: (.+?)\s*$", re.MULTILINE)
+_CAPABILITY = re.compile(r"\bCompute Capability: (\d+)\.(\d+)")
+_MEMORY_MIB = re.compile(r"\bDevice Global Memory: (\d+) MiB")
+_NO_GPU = re.compile(r"Cuda failure: .+|Cannot find any available devices \(GPUs\)")
 _KILLED = (-9, 137)
 """How a program ends that the kernel stopped for want of memory: by signal 9, or as a shell says it."""
 _LAST_LINES = 5
@@ -239,11 +245,11 @@ class Trtexec:
     def find() -> "Trtexec":
         """The program on the PATH, or where JetPack puts it.
 
-        Raises: TargetError where there is none, or where it does not say its version.
+        Raises: AbsentError where there is none; TargetError where it does not say its version.
         """
         found = shutil.which("trtexec")
         if found is None and not JETPACK_PLACE.is_file():
-            raise TargetError(f"no trtexec is on the PATH, nor at {JETPACK_PLACE}, where JetPack puts it")
+            raise AbsentError(f"no trtexec is on the PATH, nor at {JETPACK_PLACE}, where JetPack puts it")
         return Trtexec.at(JETPACK_PLACE if found is None else Path(found))
 
     @staticmethod
@@ -265,10 +271,25 @@ class Trtexec:
         """What its version is handed. Raises: TargetError for one that edgeskin does not know."""
         return of(self.version)
 
-    @property
+    @cached_property
     def gpu(self) -> Gpu:
-        """The GPU of this machine, as far as it tells without CUDA."""
-        return machine.gpu()
+        """The GPU that it takes, as it prints it; where it does not, as far as the machine tells without CUDA.
+
+        Raises: TargetError where it finds none that it can use.
+        """
+        with tempfile.TemporaryDirectory(prefix="edgeskin-trtexec-") as place:
+            _, log = _call(self.program, ("--loadEngine=none",), Path(place))
+        if failed := _NO_GPU.search(log):
+            raise TargetError(f"{self.name} finds no GPU: {why(log) or failed[0]}")
+        name, capability, memory_mib = (each.search(log) for each in (_SELECTED, _CAPABILITY, _MEMORY_MIB))
+        if name is None:
+            return machine.gpu()
+        return Gpu(
+            machine.named(name[1]),
+            (int(capability[1]), int(capability[2])) if capability else None,
+            machine.driver(),
+            float(memory_mib[1]) if memory_mib else None,
+        )
 
     def build(
         self,
@@ -395,10 +416,14 @@ def _call(program: Path, line: tuple[str, ...], folder: Path) -> tuple[int, str]
 
 def _reason(code: int, log: str) -> str:
     """Why it failed and what to do, from what it said."""
-    if told := why(log):
+    free = machine.memory()
+    if told := why(log, free):
         return told
     if code in _KILLED:
-        return "out of memory: the system stopped it. Close other programs, add swap, or build for a smaller batch"
+        left = f", {free} now" if free else ""
+        return (
+            f"out of memory: the system stopped it{left}. Close other programs, add swap, or build for a smaller batch"
+        )
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if "[E]" in line] or lines
     return f"exit code {code}: " + ("; ".join(errors[-_LAST_LINES:]) or "without a word")
