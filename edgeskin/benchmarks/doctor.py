@@ -81,7 +81,10 @@ def examine() -> Examination:
 
 def _state(name: str) -> TargetState:
     target = targets.get(name)
-    return TargetState(name, target.missing(), target.here())
+    try:
+        return TargetState(name, target.missing(), target.here())
+    except EdgeskinError as error:  # of a variable that names what is not here
+        return TargetState(name, str(error), None)
 
 
 def extras() -> tuple[Extra, ...]:

@@ -37,6 +37,7 @@ from edgeskin.export.profile import Profile
 from edgeskin.export.reference import Reference
 from edgeskin.graph.folder import Graph
 from edgeskin.targets.base import Artifact, Precision, Runnable, Session, Target
+from edgeskin.targets.tensorrt.runtime import find
 
 
 def measure(
@@ -165,8 +166,9 @@ _ONLY_DEVICES: tuple[Section, ...] = ("numerics", "latency", "memory", "placemen
 
 def _elsewhere(target: Target) -> str:
     """Where an artifact that nothing here runs can be measured."""
-    machine = target.runs_on
-    return f"nothing on this machine runs {target.name}. On {machine}: edgeskin attest BUNDLE"
+    refused = find.refused() if target.name == "tensorrt" else None
+    passed_over = f" ({refused})" if refused else ""
+    return f"nothing on this machine runs {target.name}{passed_over}. On {target.runs_on}: edgeskin attest BUNDLE"
 
 
 @dataclass(frozen=True)

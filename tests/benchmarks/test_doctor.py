@@ -56,6 +56,15 @@ def test_folders_are_looked_at_and_nothing_is_made(monkeypatch: pytest.MonkeyPat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_variable_that_names_no_tensorrt_is_said_in_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESKIN_TENSORRT", "nonsense")
+    states = {state.name: state for state in doctor.examine().targets}
+    assert states["tensorrt"].missing == (
+        "EDGESKIN_TENSORRT=nonsense is none that edgeskin knows: bindings, trtexec, rtx"
+    )
+    assert "nonsense" not in (states["onnx"].missing or "")
+
+
 def test_a_checkout_without_a_release_says_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> Path:
         raise EdgeskinError("no release is shipped")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ from tensorrt_stand_ins import CudaStandIn, Gpu, TensorrtStandIn, table
 from edgeskin import optional
 from edgeskin.errors import MissingDependencyError, TargetError
 from edgeskin.targets.tensorrt.runtime import cuda, find, trtexec
+from edgeskin.targets.tensorrt.target import TensorrtTarget
 
 
 class Machine:
@@ -34,9 +36,10 @@ class Machine:
         self._modules["cuda"] = self._modules["cuda.bindings.runtime"] = CudaStandIn(table("cuda-13.4"), self.gpu)
         self._modules[name] = TensorrtStandIn(table(generation), CudaStandIn(table("cuda-13.4"), self.gpu))
 
-    def program(self, version: str) -> None:
+    def program(self, version: str, says: str = "Selected Device: Orin") -> None:
         path = self._folder / "trtexec"
-        path.write_text(f"#!/bin/sh\necho '&&&& RUNNING TensorRT.trtexec [TensorRT v{version}] # trtexec --help'\n")
+        banner = f"&&&& RUNNING TensorRT.trtexec [TensorRT v{version}] # trtexec --help"
+        path.write_text(f"#!/bin/sh\necho '{banner}'\necho '[I] {says}'\n")
         path.chmod(0o755)
 
     def choose(self, way: str) -> None:
@@ -44,11 +47,14 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
-    return Machine(monkeypatch, tmp_path)
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine]:
+    find.forget()
+    yield Machine(monkeypatch, tmp_path)
+    find.forget()
 
 
 def found() -> str | None:
+    find.forget()
     runtime = find.find()
     return None if runtime is None else runtime.name
 
@@ -96,11 +102,14 @@ def test_the_environment_chooses(way: str, said: str, machine: Machine) -> None:
 def test_what_the_environment_chooses_and_is_not_there_is_not_replaced(machine: Machine) -> None:
     machine.program("8502")
     machine.choose("bindings")
-    assert found() is None
-    said = find.why_not()
+    with pytest.raises(TargetError) as refusal:
+        found()
+    said = str(refusal.value)
     assert "the Python module tensorrt is not installed" in said
     assert "trtexec" not in said
     assert said.endswith("or do without EDGESKIN_TENSORRT=bindings")
+    with pytest.raises(TargetError, match="do without EDGESKIN_TENSORRT=bindings"):
+        TensorrtTarget().processors()
 
 
 def test_another_word_in_the_environment_is_refused(machine: Machine) -> None:
@@ -115,6 +124,58 @@ def test_a_gpu_whose_driver_is_too_old_for_the_bindings_is_not_passed_over_silen
     machine.gpu.supports = 12020
     assert found() is None
     assert "is for CUDA 12.2, and cuda-python for 13.4: update the driver" in find.why_not()
+
+
+def test_what_is_not_there_at_all_is_not_called_passed_over(machine: Machine) -> None:
+    machine.module("tensorrt_rtx", "rtx-1.7")  # which is here to parse, where there is no driver
+    assert found() is None
+    assert find.refused() is None
+    assert "cannot be used" not in TensorrtTarget().here()
+
+
+def test_what_is_here_and_cannot_be_used_is_said_with_the_reason(machine: Machine) -> None:
+    machine.driver()
+    machine.module("tensorrt", "10.16")
+    machine.gpu.supports = 12020
+    assert found() is None
+    said = TensorrtTarget().here()
+    assert "What is here cannot be used: the driver" in said
+    assert "is for CUDA 12.2, and cuda-python for 13.4" in said
+    machine.program("8401")
+    assert found() is None
+    refused = find.refused()
+    assert refused is not None
+    assert "; TensorRT 8.4.1 is none that edgeskin knows" in refused
+    assert refused in TensorrtTarget().here()
+
+
+def test_another_way_is_taken_and_why_is_said(machine: Machine) -> None:
+    machine.driver()
+    machine.module("tensorrt", "10.16")
+    machine.gpu.supports = 12020
+    machine.program("8502")
+    assert found() == "trtexec of TensorRT 8.5.2"
+    said = TensorrtTarget().here()
+    assert said.startswith("trtexec of TensorRT 8.5.2 and Orin: the engine is built, run and measured here. ")
+    assert "It is used, because the driver" in said
+    assert "is for CUDA 12.2, and cuda-python for 13.4" in said
+
+
+def test_a_program_that_finds_no_gpu_is_passed_over_with_its_words(machine: Machine) -> None:
+    machine.program("100300", says="Cuda failure: no CUDA-capable device is detected")
+    assert found() is None
+    assert find.refused() == (
+        "trtexec of TensorRT 10.3.0 finds no GPU: Cuda failure: no CUDA-capable device is detected"
+    )
+
+
+def test_a_machine_is_looked_at_once(machine: Machine) -> None:
+    machine.program("8502")
+    first = find.find()
+    machine.program("100300")
+    assert find.find() is first
+    find.forget()
+    assert found() == "trtexec of TensorRT 10.3.0"
 
 
 def test_bindings_without_cuda_python_say_what_to_install(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +219,7 @@ def test_looking_imports_nothing_heavy_where_no_driver_is() -> None:
         "import sys\n"
         "from edgeskin.targets.tensorrt.runtime import find\n"
         "find._driver = lambda: False\n"
-        "assert find._look()[0] is None or 'trtexec' in find.find().name\n"
+        "assert find.find() is None or 'trtexec' in find.find().name\n"
         "print(sorted({'tensorrt', 'tensorrt_rtx', 'cuda', 'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

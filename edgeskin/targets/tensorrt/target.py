@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 class TensorrtTarget:
     """Builds a deploy folder, and runs its networks where there are an NVIDIA GPU and TensorRT.
 
-    gpus: generations of desktop GPUs that an engine of TensorRT-RTX is built for besides, as `engine.Generation`.
+    gpus: generations of desktop GPUs that an engine of TensorRT-RTX is built for besides, as `ahead.named` has them.
     """
 
     gpus: tuple[str, ...] = ()
@@ -46,10 +46,17 @@ class TensorrtTarget:
         return optional.missing("onnx") or (parser.missing() if self.gpus else None)
 
     def here(self) -> str:
-        """Which of three kinds of machine this is, and what would make it the next better one."""
-        runtime = find.find()
+        """Which of three kinds of machine this is, and what would make it the next better one; what is passed over.
+
+        Raises: TargetError as `find.find`.
+        """
+        runtime, refused = find.find(), find.refused()
         if runtime is not None:
-            return f"{runtime.name} and {runtime.gpu.name}: the engine is built, run and measured here"
+            because = f". It is used, because {refused}" if refused else ""
+            return f"{runtime.name} and {runtime.gpu.name}: the engine is built, run and measured here{because}"
+        return self._without_gpu() + (f". What is here cannot be used: {refused}" if refused else "")
+
+    def _without_gpu(self) -> str:
         lacking = parser.missing()
         if lacking is None:
             return (

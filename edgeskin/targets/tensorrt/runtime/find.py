@@ -1,8 +1,8 @@
 """Which TensorRT this machine has, if any: what can build an engine here and run it.
 
 Order: the Python bindings where a GPU answers them, NVIDIA's program, TensorRT-RTX where a GPU answers. The environment
-variable EDGESKIN_TENSORRT (bindings, trtexec or rtx) leaves one of them alone. Nothing heavy is imported before its
-module and a driver are known to be there.
+variable EDGESKIN_TENSORRT (bindings, trtexec or rtx) leaves one of them alone: it is used, or
+nothing runs. Nothing heavy is imported before its module and a driver are known to be there.
 """
 
 import ctypes
@@ -10,11 +10,13 @@ import importlib
 import os
 import platform
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias, get_args
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, TypeAlias
 
 from edgeskin import optional
 from edgeskin.errors import EdgeskinError, TargetError
-from edgeskin.targets.tensorrt.runtime import Runtime
+from edgeskin.targets.tensorrt.runtime import AbsentError, Runtime
 
 VARIABLE = "EDGESKIN_TENSORRT"
 Way: TypeAlias = Literal["bindings", "trtexec", "rtx"]
@@ -26,37 +28,73 @@ _DRIVER = "nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1"
 def find() -> Runtime | None:
     """The TensorRT of this machine, None where there is none; `why_not` then says what was looked for.
 
-    Raises: TargetError where EDGESKIN_TENSORRT has another word.
+    Raises: TargetError where EDGESKIN_TENSORRT has another word, or names one that cannot be used here.
     """
-    return _look()[0]
+    asked = _asked()
+    found = _look(asked).runtime
+    if found is None and asked is not None:
+        raise TargetError(why_not())
+    return found
 
 
 def why_not() -> str:
     """A sentence for a machine where `find` finds none: what was looked for, and what to install.
 
-    Raises: TargetError as `find`.
+    Raises: TargetError where EDGESKIN_TENSORRT has another word.
     """
-    asked = os.environ.get(VARIABLE)
+    asked = _asked()
+    looked = _look(asked)
     return (
-        f"no TensorRT here builds and runs engines: {'; '.join(_look()[1])}. On a Jetson: sudo apt install "
-        "nvidia-jetpack; on a PC with an NVIDIA GPU: pip install tensorrt 'edgeskin[tensorrt]', or put TensorRT's bin "
-        "folder on the PATH" + (f"; or do without {VARIABLE}={asked}" if asked else "")
+        f"no TensorRT here builds and runs engines: {'; '.join(looked.refused + looked.absent)}. On a Jetson: sudo apt "
+        "install nvidia-jetpack; on a PC with an NVIDIA GPU: pip install tensorrt 'edgeskin[tensorrt]', or put "
+        "TensorRT's bin folder on the PATH" + (f"; or do without {VARIABLE}={asked}" if asked else "")
     )
 
 
-def _look() -> tuple[Runtime | None, list[str]]:
-    """The first that can be used, and why those before it cannot."""
+def refused() -> str | None:
+    """What is on this machine and cannot be used, and why; None where nothing is passed over.
+
+    Raises: TargetError as `why_not`.
+    """
+    return "; ".join(_look(_asked()).refused) or None
+
+
+def forget() -> None:
+    """Look again the next time: a machine is looked at once in a process."""
+    _look.cache_clear()
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """runtime: the first that can be used. Why those before it cannot: refused, what is here; absent, what is not."""
+
+    runtime: Runtime | None
+    refused: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+def _asked() -> Way | None:
     asked = os.environ.get(VARIABLE)
-    if asked and asked not in get_args(Way):
-        raise TargetError(f"{VARIABLE}={asked} is none that edgeskin knows: {', '.join(get_args(Way))}")
-    refused: list[str] = []
+    if not asked:
+        return None
+    for way in _WAYS:
+        if way == asked:
+            return way
+    raise TargetError(f"{VARIABLE}={asked} is none that edgeskin knows: {', '.join(_WAYS)}")
+
+
+@cache
+def _look(asked: Way | None) -> _Looked:
+    refused, absent = list[str](), list[str]()
     for way, found in _WAYS.items():
-        if asked in (None, "", way):
+        if asked in (None, way):
             try:
-                return found(), refused
+                return _Looked(found(), tuple(refused), tuple(absent))
+            except AbsentError as error:
+                absent.append(str(error))
             except EdgeskinError as error:
                 refused.append(str(error))
-    return None, refused
+    return _Looked(None, tuple(refused), tuple(absent))
 
 
 def _bindings(module: str) -> Runtime:
@@ -64,9 +102,9 @@ def _bindings(module: str) -> Runtime:
     from edgeskin.targets.tensorrt.runtime.cuda import Cuda
 
     if not optional.available(module):
-        raise TargetError(f"the Python module {module} is not installed")
+        raise AbsentError(f"the Python module {module} is not installed")
     if not _driver():
-        raise TargetError(f"{module} is installed, and no NVIDIA driver: {_DRIVER} cannot be loaded")
+        raise AbsentError(f"{module} is installed, and no NVIDIA driver: {_DRIVER} cannot be loaded")
     try:
         found = Bindings(importlib.import_module(module), Cuda.load())
     except (ImportError, OSError) as error:  # its libraries
@@ -88,7 +126,7 @@ def _trtexec() -> Runtime:
     from edgeskin.targets.tensorrt.runtime.trtexec import Trtexec
 
     found = Trtexec.find()
-    found.generation  # noqa: B018  (asked for its error)
+    found.generation, found.gpu  # noqa: B018  (asked for their errors)
     return found
 
 
