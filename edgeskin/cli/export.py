@@ -87,11 +87,14 @@ def export(
     from edgeskin.export import journey
     from edgeskin.export import repair as repairing
     from edgeskin.export.profile import ALL, profiles_for, unbuildable
+    from edgeskin.targets.tensorrt import ahead
 
     say = terminal.words(quiet)
     if via is not None:
         if target != "tensorrt":
             raise TargetError(f"{target} is not built via {via}. Leave out --via, or give --target tensorrt")
+        if gpus is not None:
+            raise TargetError(f"{via} compiles on the GPU itself, for none ahead of time. Leave out --via or --gpus")
         target = via
     chosen = [
         one.altered(
@@ -100,7 +103,7 @@ def export(
             split=split,
             raw_outputs=raw_outputs,
             compute=compute,
-            gpus=None if gpus is None else tuple(filter(None, gpus.split(","))),
+            gpus=None if gpus is None else ahead.named(gpus.split(",")),
         )
         for one in profiles_for(target, profile)
     ]

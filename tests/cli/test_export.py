@@ -11,6 +11,7 @@ from small_graphs import contents
 
 from edgeskin import targets
 from edgeskin.errors import TargetError
+from edgeskin.export import journey
 from edgeskin.export.profile import Profile
 
 ALL = [name for name in targets.TARGETS if name not in targets.BY_NAME_ALONE]
@@ -379,3 +380,32 @@ def test_via_torch_tensorrt_the_same_graph_becomes_a_program_of_torch(
         "",
         "error: onnx is not built via torch-tensorrt. Leave out --via, or give --target tensorrt\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--gpus", "ada, volta"), "TensorRT-RTX cannot build for volta: choose turing, "),
+        (("--gpus", ""), "TensorRT-RTX cannot build for nothing: choose turing, "),
+        (("--gpus", "ada", "--via", "torch-tensorrt"), "torch-tensorrt compiles .* Leave out --via or --gpus\n"),
+    ],
+)
+def test_gpus_that_nothing_is_built_for_are_refused_before_anything_is_built(
+    words: tuple[str, ...], told: str, edgeskin, tmp_path: Path
+) -> None:
+    done = edgeskin("export", "--from", tmp_path / "none", "--target", "tensorrt", *words, "--out", tmp_path / "bundle")
+    assert (done.code, done.out) == (1, "")
+    assert re.fullmatch(rf"error: {told}.*\n?", done.err)
+
+
+def test_gpus_are_taken_as_people_write_them(edgeskin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def stop(_: object, profile: Profile, *more: object, **named: object) -> None:
+        asked.append(profile.gpus)
+        raise TargetError("it stops here")
+
+    monkeypatch.setattr(journey, "export", stop)
+    words = ("--gpus", " ada,ampere ,ada", "--out", tmp_path / "bundle")
+    assert edgeskin("export", "--target", "tensorrt", *words).code == 1
+    assert asked == [("ada", "ampere")]
