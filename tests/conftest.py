@@ -26,6 +26,7 @@ WITH_TORCH = [
     "train/*",
     "export/test_ablate.py",
     "export/test_analyse.py",
+    "export/test_debug_in_torch.py",
     "export/test_from_run.py",
     "export/test_trace.py",
     "export/test_quantize.py",

@@ -39,9 +39,9 @@ def report(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of report.json instead.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
-    """Write the report of a bundle, judged by what was measured here and elsewhere.
+    """Write a bundle's report as a page or a file, judged anew.
 
-    Nothing is measured again, and the bundle stays as it is: its own report.html, report.md, report.junit.xml and
+    It is judged by what was measured where it was made and, since, elsewhere. Nothing is measured again, and the bundle stays as it is: its own report.html, report.md, report.junit.xml and
     report.json are from when it was made.
 
     Exit codes: 0 written, however the gate came out, 1 error, 2 usage.

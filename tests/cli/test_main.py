@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "benchmark",
     "compare",
+    "debug",
     "gate",
     "attest",
     "verify",

@@ -120,7 +120,7 @@ class TfliteEngine:
         with tempfile.TemporaryDirectory(prefix="edgeskin-", ignore_cleanup_errors=True) as folder:
             file = Path(folder) / path.name
             files.write_bytes(file, content)
-            interpreter = session._start(file, 1, False)
+            interpreter = session.start(file, 1, False)
         return TfliteEngine(network, replace(program, tensors=()), places, interpreter, TfliteSession(path))
 
     def run(self, image: UInt8, metadata: Float32 | None) -> Mapping[str, Array]:

@@ -59,7 +59,7 @@ class TfliteSession:
         # Its contents are the interpreter's business; kept here too, they would count twice.
         self._program = replace(program, tensors=tuple(replace(tensor, data=None) for tensor in program.tensors))
         self._tails = {tail.output: tail for tail in written.tails}
-        self._interpreter = _start(path, threads, plain)
+        self._interpreter = start(path, threads, plain)
         self._runner = self._interpreter.get_signature_runner()
         image = self._program.tensors[self._program.inputs[IMAGE]].shape
         metadata = self._program.inputs.get(METADATA)
@@ -139,7 +139,7 @@ def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[3], shape[1], shape[2]) if len(shape) == 4 else shape[1:]
 
 
-def _start(path: Path, threads: int, plain: bool) -> Any:
+def start(path: Path, threads: int, plain: bool) -> Any:
     module = optional.require(f"{runtime()}.interpreter")
     resolver = module.OpResolverType
     kind = resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else resolver.AUTO
