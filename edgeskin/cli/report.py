@@ -41,8 +41,8 @@ def report(
 ) -> None:
     """Write a bundle's report as a page or a file, judged anew.
 
-    It is judged by what was measured where it was made and, since, elsewhere. Nothing is measured again, and the bundle stays as it is: its own report.html, report.md, report.junit.xml and
-    report.json are from when it was made.
+    It is judged by what was measured where it was made and, since, elsewhere. Nothing is measured again, and the bundle
+    stays as it is: its own report.html, report.md, report.junit.xml and report.json are from when it was made.
 
     Exit codes: 0 written, however the gate came out, 1 error, 2 usage.
     """
