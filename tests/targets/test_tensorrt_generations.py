@@ -65,8 +65,19 @@ def test_a_highest_opset_has_a_source_or_is_unpinned(generation: Generation) -> 
 
 
 def test_what_is_unpinned_is_known_to_be() -> None:
-    """Found no source for; whoever finds one gives these the file of opset 21."""
-    assert [each.name for each in GENERATIONS if each.highest_opset is None] == ["10.0", "RTX 1"]
+    """No source was found for it."""
+    assert [each.name for each in GENERATIONS if each.highest_opset is None] == ["RTX 1"]
+
+
+def test_who_is_not_known_to_read_the_newer_file_gets_the_older() -> None:
+    """What onnx-tensorrt's docs/operators.md states: 17 at 8.5 and 8.6, 20 at 10.0, 24 at 10.15."""
+    assert {each.name: (each.highest_opset, each.opset) for each in TRTEXEC} == {
+        "8.5": (17, 17),
+        "8.6": (17, 17),
+        "10.0": (20, 17),
+        "10.15": (24, 21),
+        "11.0": (24, 21),
+    }
 
 
 @each_generation

@@ -18,7 +18,7 @@ from edgeskin.graph.read import read
 from edgeskin.graph.write import to_onnx, write_onnx
 from edgeskin.shipped import default_release
 from edgeskin.targets.tensorrt import parser
-from edgeskin.targets.tensorrt.generations import GENERATIONS, RTX, Generation
+from edgeskin.targets.tensorrt.generations import GENERATIONS, RTX, Generation, of
 from edgeskin.targets.tensorrt.layers import walk
 from edgeskin.targets.tensorrt.lint import PASSED, REFUSED, RULES, check, lint
 
@@ -200,10 +200,21 @@ def test_uint8_pixels_alone_are_found_for_jetpack_5(graph: Graph) -> None:
 
 
 def test_an_unpinned_generation_is_trusted_with_no_more_than_its_own_file(graph: Graph) -> None:
-    unpinned = next(each for each in GENERATIONS if each.highest_opset is None and each is not RTX)
-    (finding,) = lint(load(graph.int8), unpinned)
+    assert RTX.highest_opset is None
+    model = load(graph.int8)
+    assert lint(model, RTX) == ()
+    model.opset_import[0].version = 22
+    (finding,) = lint(model, RTX)
     assert str(finding) == (
-        "opset: the file: is opset 21; no source says what TensorRT 10.0 reads. Write it with opset 17"
+        "opset: the file: is opset 22; no source says what TensorRT RTX 1 reads. Write it with opset 21"
+    )
+
+
+def test_a_jetson_of_jetpack_6_does_not_take_the_opset_of_the_file_for_newer_ones(graph: Graph) -> None:
+    (finding,) = lint(load(graph.int8), of((10, 3, 0)))
+    assert str(finding) == (
+        "opset: the file: is opset 21; TensorRT 10.0 reads up to 20 (onnx-tensorrt, docs/operators.md at 10.0). "
+        "Write it with opset 17"
     )
 
 

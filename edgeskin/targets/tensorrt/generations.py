@@ -1,13 +1,14 @@
 """The generations of TensorRT that a Jetson or a desktop may have, and what each is handed.
 
 One table: which versions, where they come from, the highest opset that a source states, and how precision is said.
-What no source states is None and called unpinned, never filled in. An unpinned generation gets the file of opset 17: a
-parser reads older opsets, down to 9 (NVIDIA, ONNX Opset Guide), so only too new a file can be wrong.
+What no source states is None and called unpinned, never filled in. A parser reads older opsets, down to 9 (NVIDIA, ONNX
+Opset Guide), so only too new a file can be wrong: who is not known to read 21 gets the file of opset 17.
 
 Sources of the highest opsets: onnx-tensorrt, docs/operators.md of each release branch ("supports operators up to
 Opset 17"). NVIDIA's ONNX Opset Guide says 25 for 11.x, but onnx-tensorrt's release notes say that 11.5 added it, so 11
-is trusted with the 24 of 10.15. Between 10.0 and 10.14 there is only onnx-tensorrt's docs/Changelog.md: its copy of
-ONNX is 1.14 (opset 19) at 9.0 and 1.17 (opset 22) at 10.6, which says what can be parsed, not what is supported.
+is trusted with the 24 of 10.15. For 10.0 it says "opset 9 to opset 20"; no statement was found that names one of 10.1
+to 10.14, so these are trusted with the 20 of 10.0. (Their copy of ONNX is 1.17, opset 22, from 10.6 on: docs/
+Changelog.md. That is what can be parsed, not what is supported.)
 
 Sources of where a version comes from: NVIDIA's page "Migrating TensorRT from 10.x to 11.x on Jetson/JetPack"
 at 11.4.1 (JetPack 7.2.2 is the first with 11, from 11.4.1 on; before it JetPack 7 has a 10.x), Torch-TensorRT's
@@ -86,7 +87,18 @@ TRTEXEC = (
         "flags",
         "--skipInference",
     ),
-    Generation("10.0", (10, 0, 0), (10, 15, 0), "6.1 to 7.2.1", None, None, None, 17, "asked", "--skipInference"),
+    Generation(
+        "10.0",
+        (10, 0, 0),
+        (10, 15, 0),
+        "6.1 to 7.2.1",
+        None,
+        20,
+        "onnx-tensorrt, docs/operators.md at 10.0",
+        17,
+        "asked",
+        "--skipInference",
+    ),
     Generation(
         "10.15",
         (10, 15, 0),
