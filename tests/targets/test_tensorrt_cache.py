@@ -2,7 +2,10 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +16,7 @@ from edgeskin.errors import TargetError
 from edgeskin.targets.tensorrt import cache
 from edgeskin.targets.tensorrt.cache import engine_for
 from edgeskin.targets.tensorrt.generations import TRTEXEC
-from edgeskin.targets.tensorrt.runtime import Built, Gpu
+from edgeskin.targets.tensorrt.runtime import NAMELESS, Built, Gpu
 
 ORIN = Gpu("Orin", (8, 7), "R36.4.3", 7620.0)
 
@@ -110,8 +113,9 @@ def test_an_engine_of_another_machine_is_not_used_and_what_differs_is_said(made:
     old = engine_for(StandIn(), made, "int8")
     new = engine_for(replace(OTHERS[difference], content=b"another"), made, "int8", say=said.append)
     assert new.engine.read_bytes() == b"another"
-    assert old.engine.read_bytes() == b"an engine"
     assert f": {difference}. " in said[0]
+    # A GPU that was put in may be taken out again; a driver or a TensorRT that was updated is no more.
+    assert old.engine.exists() == difference.startswith(("GPU", "compute capability"))
 
 
 def test_the_nearest_engine_is_the_one_that_is_spoken_of(made: Made) -> None:
@@ -178,12 +182,64 @@ def test_a_damaged_engine_is_built_again_and_why_is_said(made: Made, problem: st
 
 def test_a_folder_that_holds_the_engine_of_another_key_is_not_believed(made: Made) -> None:
     said: list[str] = []
-    other = engine_for(StandIn(name="TensorRT 10.7.0", content=b"another"), made, "int8").engine.parent
+    other = engine_for(StandIn(gpu=replace(ORIN, name="Xavier"), content=b"another"), made, "int8").engine.parent
     mine = engine_for(StandIn(), made, "int8").engine.parent
     for path in other.iterdir():
         (mine / path.name).write_bytes(path.read_bytes())
     assert engine_for(StandIn(), made, "int8", say=said.append).engine.read_bytes() == b"an engine"
     assert "does not say what its engine is for" in said[0]
+
+
+# --- what is kept ---
+
+
+def test_an_engine_takes_the_place_of_those_of_an_older_driver_or_tensorrt_alone(made: Made) -> None:
+    def built(runtime: StandIn, precision: str = "int8") -> Path:
+        return engine_for(runtime, made, precision).engine  # type: ignore[arg-type]
+
+    others = [
+        built(StandIn(), "fp32"),
+        built(StandIn(gpu=replace(ORIN, name="Xavier"))),
+        built(StandIn(name="trtexec of TensorRT 10.3.0")),
+        built(StandIn(name="TensorRT-RTX 1.7.1")),
+    ]
+    old = built(StandIn())
+    with pytest.raises(TargetError):
+        built(StandIn(name="TensorRT 10.7.0", fails=True))
+    assert old.is_file()
+    new = built(StandIn(name="TensorRT 10.7.0", gpu=replace(ORIN, driver="R36.5")))
+    assert not old.parent.exists()
+    assert all(engine.is_file() for engine in [*others, new])
+
+
+def test_what_a_stopped_build_left_is_removed_a_day_later(made: Made, tmp_path: Path) -> None:
+    (root := tmp_path / "cache" / "tensorrt").mkdir(parents=True)
+    for name in (".timing-abc", ".0123.4567.part", ".0123.4567.old"):
+        for age_s in (3600, 25 * 3600):
+            (left := root / name.replace("4567", str(age_s)).replace("abc", str(age_s))).mkdir()
+            (left / "engine.plan").write_bytes(b"half")
+            os.utime(left, (time.time() - age_s,) * 2)
+    engine_for(StandIn(), made, "int8")
+    assert {path.name for path in root.glob(".*")} == {".timing-3600", ".0123.3600.part", ".0123.3600.old"}
+
+
+def test_an_engine_for_a_gpu_without_a_name_is_not_kept(made: Made, tmp_path: Path) -> None:
+    cache._of_this_process.cache_clear()
+    unknown = StandIn(gpu=Gpu(NAMELESS, None, None, None))
+    said: list[str] = []
+    first = engine_for(unknown, made, "int8", say=said.append)
+    assert said[0].endswith(f"builds one for {NAMELESS}, and it is not kept for the next time")
+    assert engine_for(unknown, made, "int8") == first
+    assert len(unknown.asked) == 1
+    assert not (tmp_path / "cache").exists()
+    script = (
+        "from edgeskin.targets.tensorrt import cache\n"
+        "(place := cache._of_this_process()).joinpath('engine.plan').write_bytes(b'engine')\n"
+        "print(place)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not Path(done.stdout.strip()).exists()
+    assert Path(done.stdout.strip()) != first.engine.parents[1]
 
 
 # --- while it is built ---
@@ -243,6 +299,24 @@ def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch: pytest.Monk
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     with pytest.raises(TargetError, match="Set EDGESKIN_CACHE to a folder"):
         cache.folder()
+
+
+def test_an_intact_engine_is_used_where_nothing_may_be_written(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = StandIn()
+    built = engine_for(runtime, made, "int8")
+    root = tmp_path / "cache" / "tensorrt"
+    (root / f"{built.engine.parent.name}.lock").unlink()
+    before = kept(root)
+
+    def refused(self: Path, *_: object, **__: object) -> None:  # as root, whom no mode stops, would not be
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    assert engine_for(runtime, made, "int8") == built
+    assert kept(root) == before
+    assert len(runtime.asked) == 1
 
 
 def test_a_cache_that_cannot_be_written_to_is_an_error_that_says_what_to_set(

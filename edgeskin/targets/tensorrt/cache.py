@@ -5,17 +5,23 @@ CACHE/tensorrt/<key>/  engine.plan  layers.json  key.json         CACHE/tensorrt
 An engine runs on the GPU and the TensorRT that it was built with, and it is of one ONNX file: that is its key, and its
 folder is named by the key's hash. `key.json` has the key in words, and the size and SHA-256 of both files; what differs
 from them is damaged, and built again. Where there is none, what the nearest engine of the same ONNX file was built for
-is said. CACHE is EDGESKIN_CACHE, or edgeskin's folder in the user's cache. Everything in it may be removed at any time.
+is said. What is intact is used where nothing may be written, too. A new engine takes the place of those of the same
+network and GPU whose driver or TensorRT is no more. An engine for a GPU that does not say its name is not kept, because
+nothing would tell it from one of another. CACHE is EDGESKIN_CACHE, or edgeskin's folder in the user's cache. Everything
+in it may be removed at any time.
 
 A plan that somebody built with a deploy folder's build.sh is not used: it does not say what it was built for.
 """
 
+import atexit
 import contextlib
 import hashlib
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -36,6 +42,10 @@ if sys.platform != "win32":
 KEY = "key.json"
 _SHORT = 16
 """Hexadecimal digits of a hash that name a folder."""
+_ABANDONED_S = 24 * 3600
+"""No build takes so long: what it writes meanwhile was left behind."""
+_LEFTOVERS = (".timing-*", ".*.part", ".*.old")
+"""What a build writes until it is done, here and in `files.new_folder`."""
 Say: TypeAlias = Callable[[str], None]
 
 
@@ -82,6 +92,12 @@ class Key(Frozen):
         """What the timing cache of its machine is called."""
         return _hash(self.model_dump_json(include={"gpu", "capability", "driver", "tensorrt"}))
 
+    def replaces(self, other: "Key") -> bool:
+        """Whether an engine of another key is of no more use: all is equal but the version of driver or TensorRT."""
+        versions = {"driver", "tensorrt"}
+        same = self.model_dump(exclude=versions) == other.model_dump(exclude=versions)
+        return same and self != other and _without_number(self.tensorrt) == _without_number(other.tensorrt)
+
     def differences(self, wanted: "Key") -> tuple[str, ...]:
         """What this key has in the place of what is wanted, each in words."""
         pairs = [(word, getattr(self, name), getattr(wanted, name)) for name, word in _WORDS.items()]
@@ -112,6 +128,11 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_SHORT]
 
 
+def _without_number(runtime: str) -> str:
+    """`trtexec of TensorRT` of `trtexec of TensorRT 8.5.2`."""
+    return runtime.rpartition(" ")[0]
+
+
 def _word(value: object) -> str:
     if value is None:
         return "unknown"
@@ -138,16 +159,43 @@ def engine_for(runtime: Runtime, made: Deploy, precision: Precision, *, say: Say
     """
     onnx = made.onnx(runtime.generation, precision)
     key = Key.of(runtime.gpu, runtime.name, onnx, precision, made.recipe.largest_batch)
-    root = folder()
+    root = folder() if runtime.gpu.known else _of_this_process()
     place = root / key.short
+    built = Built(place / ENGINE, place / LAYERS)
+    if _unusable(place, key) is None:  # asked before the lock, which a folder that may only be read has not
+        return built
     with _alone(root, key, say):
         reason = _unusable(place, key)
         if reason is not None:
             ready = ahead.for_machine(onnx, runtime)
             does = f"{runtime.name} builds one" if ready is None else f"{ready.name} is taken"
-            say(f"{onnx.name}: {reason}. {does} for {runtime.gpu.name}")
+            kept = "" if runtime.gpu.known else ", and it is not kept for the next time"
+            say(f"{onnx.name}: {reason}. {does} for {runtime.gpu.name}{kept}")
             _build(runtime, made, onnx, key, place, ready)
-    return Built(place / ENGINE, place / LAYERS)
+            _clear(root, key)
+    return built
+
+
+@cache
+def _of_this_process() -> Path:
+    """A folder that is removed when this process ends."""
+    place = Path(tempfile.mkdtemp(prefix="edgeskin-engines-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return place
+
+
+def _clear(root: Path, key: Key) -> None:
+    """Remove what an engine of a key takes the place of, and what builds that were stopped have left long ago."""
+    replaced = [path for path, note in _notes(root) if key.replaces(note.key)]
+    for path in [*replaced, *(path for pattern in _LEFTOVERS for path in root.glob(pattern) if _abandoned(path))]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _abandoned(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _ABANDONED_S
+    except OSError:
+        return False
 
 
 def _build(runtime: Runtime, made: Deploy, onnx: Path, key: Key, place: Path, ready: Path | None) -> None:
@@ -212,10 +260,18 @@ def _read(place: Path) -> Note | None:
         return None
 
 
+def _notes(root: Path) -> Iterator[tuple[Path, Note]]:
+    """The folder of each engine that is kept, and what it says of itself."""
+    for path in sorted(root.glob(f"*/{KEY}")):
+        note = _read(path.parent)
+        if note is not None:
+            yield path.parent, note
+
+
 def _nearest(root: Path, key: Key) -> str:
     """What tells the nearest engine of the same ONNX file from the one that is wanted."""
-    notes = (note for path in sorted(root.glob(f"*/{KEY}")) if (note := _read(path.parent)) is not None)
-    known = [note.key.differences(key) for note in notes if note.key.onnx_sha256 == key.onnx_sha256 and note.key != key]
+    others = [note.key for _, note in _notes(root)]
+    known = [other.differences(key) for other in others if other.onnx_sha256 == key.onnx_sha256 and other != key]
     if not known:
         return "no engine of it was built here yet"
     nearest = min(known, key=len)
