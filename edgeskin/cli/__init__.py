@@ -110,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _close_stdout()
         terminal.complain("stdout: cannot write: the disk is full; free some space")
         code = ERROR
+    finally:
+        terminal.loud()
     if code == INTERRUPTED:
         typer.echo("interrupted", err=True)
     sys.exit(code)

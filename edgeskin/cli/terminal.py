@@ -1,5 +1,6 @@
 """What a person at the terminal sees: words and progress go to stderr, so that stdout holds results alone."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,9 +10,13 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+_LOG = logging.getLogger("edgeskin")
+
 
 def words(quiet: bool) -> Callable[[str], None]:
-    """Says one line on stderr, or nothing where the user wants quiet."""
+    """Says one line on stderr, or nothing where the user wants quiet; the library's warnings are such lines, too."""
+    if quiet:
+        _LOG.setLevel(logging.ERROR)
 
     def say(line: str) -> None:
         if not quiet:
@@ -24,6 +29,11 @@ def complain(message: str) -> None:
     """Print a mistake: `error:` before each of its lines but those that are indented and so belong to the one above."""
     for line in message.splitlines():
         typer.echo(line if line.startswith(" ") else f"error: {line}", err=True)
+
+
+def loud() -> None:
+    """The library warns again, after a command whose user wanted quiet."""
+    _LOG.setLevel(logging.NOTSET)
 
 
 @contextmanager

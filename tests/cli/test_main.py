@@ -1,5 +1,6 @@
 """What every command shares: how mistakes are told, exit codes, and what may be loaded."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,20 @@ def test_the_help_of_a_command_explains_its_exit_codes(edgeskin, command: str) -
     done = edgeskin(*command.split(), "--help")
     assert done.code == 0
     assert "Exit codes: 0 " in done.out
+
+
+def test_quiet_holds_for_the_librarys_warnings_until_the_command_is_done(
+    edgeskin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def attest(*_: object, **__: object) -> None:
+        logging.getLogger("edgeskin.targets").warning("an engine is built")
+        raise BundleError("no bundle")
+
+    monkeypatch.setattr("edgeskin.export.attest.attest", attest)
+    assert edgeskin("attest", tmp_path, "--quiet") == (1, "", "error: no bundle\n")
+    assert caplog.messages == []
+    edgeskin("attest", tmp_path)
+    assert caplog.messages == ["an engine is built"]
 
 
 def test_a_misspelt_command_and_option_come_with_the_nearest(edgeskin) -> None:
