@@ -10,10 +10,12 @@ is trusted with the 24 of 10.15. For 10.0 it says "opset 9 to opset 20"; no stat
 to 10.14, so these are trusted with the 20 of 10.0. (Their copy of ONNX is 1.17, opset 22, from 10.6 on: docs/
 Changelog.md. That is what can be parsed, not what is supported.)
 
-Sources of where a version comes from: NVIDIA's page "Migrating TensorRT from 10.x to 11.x on Jetson/JetPack"
-at 11.4.1 (JetPack 7.2.2 is the first with 11, from 11.4.1 on; before it JetPack 7 has a 10.x), Torch-TensorRT's
-documentation (JetPack 6.1 has 10.3). That JetPack 5 has 8.5 and Python 3.8 was noted when the house was planned,
-without its page; for 8.6 and 10.15 no JetPack was found.
+Sources of where a version comes from: NVIDIA's page "Migrating TensorRT from 10.x to 11.x on Jetson/JetPack" at 11.4.1
+(JetPack 7.2.2 is the first with 11, from 11.4.1 on; before it JetPack 7 has a 10.x); Torch-TensorRT's documentation
+(JetPack 6.1 has 10.3); dusty-nv/jetson-containers, packages/cuda/tensorrt/config.py (L4T 34 and 35, which are JetPack 5,
+have 8.5; L4T 36 with CUDA 12.2, which is JetPack 6.0, has 8.6.2). JetPack 6 has bindings for Python 3.10 alone (NVIDIA,
+developer forum, thread 310262). That JetPack 5 has Python 3.8 was noted when the house was planned, without its page;
+for 10.15 no JetPack was found.
 """
 
 import re
@@ -79,8 +81,8 @@ TRTEXEC = (
         "8.6",
         (8, 6, 0),
         (9, 0, 0),
-        None,
-        None,
+        "6.0",
+        "3.10",
         17,
         "onnx-tensorrt, docs/operators.md at release/8.6-GA",
         17,
