@@ -12,7 +12,7 @@ Changelog.md. That is what can be parsed, not what is supported.)
 
 Sources of where a version comes from: NVIDIA's page "Migrating TensorRT from 10.x to 11.x on Jetson/JetPack" at 11.4.1
 (JetPack 7.2.2 is the first with 11, from 11.4.1 on; before it JetPack 7 has a 10.x); Torch-TensorRT's documentation
-(JetPack 6.1 has 10.3); dusty-nv/jetson-containers, packages/cuda/tensorrt/config.py (L4T 34 and 35, which are JetPack 5,
+(JetPack 6.1 has 10.3); dusty-nv/jetson-containers, packages/cuda/tensorrt/config.py (L4T 34 and 35, that is JetPack 5,
 have 8.5; L4T 36 with CUDA 12.2, which is JetPack 6.0, has 8.6.2). JetPack 6 has bindings for Python 3.10 alone (NVIDIA,
 developer forum, thread 310262). That JetPack 5 has Python 3.8 was noted when the house was planned, without its page;
 for 10.15 no JetPack was found.
