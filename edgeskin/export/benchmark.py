@@ -9,7 +9,7 @@ import numpy as np
 from edgeskin import targets
 from edgeskin.benchmarks import cold, device, latency
 from edgeskin.benchmarks.conditions import Watch
-from edgeskin.benchmarks.measurements import ColdStart, LatencyFigure, Measurements, PlacementFigure
+from edgeskin.benchmarks.measurements import ColdStart, LatencyFigure, Measurements
 from edgeskin.benchmarks.memory import NotMeasured
 from edgeskin.contract.bundle import Bundle
 from edgeskin.contract.findings import decode
@@ -21,7 +21,7 @@ from edgeskin.errors import TargetError
 from edgeskin.export import golden
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.golden import GoldenCase
-from edgeskin.export.measure import memory_of, size_mib
+from edgeskin.export.measure import memory_of, placement_of, size_mib
 from edgeskin.targets.base import Artifact, Float32, Session, UInt8
 
 ONE_AT_A_TIME = frozenset({"tflite", "coreml"})
@@ -64,7 +64,7 @@ def benchmark(
         bench.by_batch(session, threads, [batch for batch in batches if batch > 1]),
     )
     say("measuring memory")
-    used = memory_of(artifact, card.size, threads)
+    used, placed = memory_of(artifact, card.size, threads), placement_of(session)
     started = bench.cold_start(threads) if cold_start else None
     not_started = {"cold start": started.reason} if isinstance(started, NotMeasured) else {}
     return Measurements(
@@ -72,10 +72,11 @@ def benchmark(
         cold_start=started if isinstance(started, ColdStart) else None,
         size_mib=size_mib(session.path),
         memory=used.figure,
-        placement=PlacementFigure.of(session.placement()),
+        placement=placed.figure,
         device=device.facts(),
         not_measured={name: why for part in timed for name, why in part.not_measured.items()}
         | used.not_measured
+        | placed.not_measured
         | not_started,
     )
 
