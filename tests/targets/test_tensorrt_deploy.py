@@ -201,6 +201,13 @@ def test_what_a_board_adds_is_left_alone(made: Deploy) -> None:
     assert deploy.read(made.folder) == made
 
 
+def test_evidence_that_was_added_goes_on(made: Deploy, tmp_path: Path) -> None:
+    """`edgeskin evaluate` adds to what a Graph folder has."""
+    (made.folder / "evidence.json").write_text("[{}]")
+    again = deploy.write(made.graph, tmp_path / "again")
+    assert again.graph.evidence.read_text() == "[{}]"
+
+
 def append(name: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         (folder / name).write_bytes((folder / name).read_bytes() + b" ")

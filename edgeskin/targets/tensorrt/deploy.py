@@ -37,6 +37,7 @@ from edgeskin.targets.tensorrt.runtime.trtexec import JETPACK_PLACE, build_line
 RECIPE, SCRIPT = "recipe.json", "build.sh"
 FORMAT = 1
 _LEFT_BEHIND = ("checkpoint.safetensors",)
+_GROWING = "evidence.json"
 _CARRIED = tuple(part for part in PARTS if part not in _LEFT_BEHIND)
 
 
@@ -56,7 +57,10 @@ class Line(Frozen):
 
 
 class Recipe(Frozen):
-    """What a deploy folder is for. files: the SHA-256 of every other part, as `files.sha256`, by name."""
+    """What a deploy folder is for.
+
+    files: the SHA-256 of every other part, as `files.sha256`, by name; but of the evidence, which grows.
+    """
 
     format: Literal[1] = 1
     network: str
@@ -121,7 +125,8 @@ def write(graph: Graph, folder: Path, *, largest_batch: int = 8) -> Deploy:
         lines = tuple(_line(graph, each, precision, largest_batch) for each in TRTEXEC for precision in PRECISIONS)
         files.write_text(building / SCRIPT, _script(graph, lines))
         (building / SCRIPT).chmod(0o755)
-        parts = {path.name: files.sha256(path) for path in sorted(building.iterdir())}
+        listed = (path for path in sorted(building.iterdir()) if path.name != _GROWING)
+        parts = {path.name: files.sha256(path) for path in listed}
         recipe = Recipe(
             network=f"{graph.card.name} {graph.card.version}",
             graph_sha256=graph.sha256,
