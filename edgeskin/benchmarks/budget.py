@@ -33,7 +33,8 @@ class NamedDevice(Frozen):
     """The machine that a profile is for; what another one measured of itself does not count for it.
 
     name: with its article, as in "a Raspberry Pi 5". board, gpu, cpu, os: whole words that the machine says of itself,
-    in any case; all that are given must be found. flag: one of its CPU's.
+    in any case; all that are given must be found. flag: one of its CPU's. engine: words of what ran the network there,
+    where a machine may have several.
     """
 
     name: Words
@@ -42,6 +43,7 @@ class NamedDevice(Frozen):
     cpu: Words | None = None
     os: Words | None = None
     flag: Words | None = None
+    engine: Words | None = None
 
     @model_validator(mode="after")
     def _can_be_told(self) -> "NamedDevice":
@@ -49,9 +51,12 @@ class NamedDevice(Frozen):
             raise ValueError("nothing tells the device; give board, gpu, cpu, os or flag, as the machine says it")
         return self
 
-    def is_that_of(self, facts: DeviceFacts | None) -> bool:
-        """Whether these are the facts of such a device; nobody's facts are not."""
+    def is_that_of(self, measured: Measurements) -> bool:
+        """Whether these figures are those of such a device; where nobody says whose they are, they are not."""
+        facts, placement = measured.device, measured.placement
         if facts is None:
+            return False
+        if self.engine is not None and (placement is None or not _says(placement.provider, self.engine)):
             return False
         # A board stands in front of its CPU's name too, and stood nowhere else before `board` was a fact of its own.
         board = facts.board or facts.cpu
@@ -65,10 +70,14 @@ def of_device(measured: Measurements, device: NamedDevice | None) -> Measurement
 
     What the artifact answers, and how large it is, counts wherever it was found. Without a device everything counts.
     """
-    if device is None or device.is_that_of(measured.device):
+    if device is None or device.is_that_of(measured):
         return measured
     here = "a machine that is not named" if measured.device is None else _machine(measured.device)
-    found = {"latency": measured.latency or measured.speed or measured.cold_start, "memory": measured.memory, "placement": measured.placement}
+    found = {
+        "latency": measured.latency or measured.speed or measured.cold_start,
+        "memory": measured.memory,
+        "placement": measured.placement,
+    }
     why = f"only on {here}, not on {device.name}. There: edgeskin attest BUNDLE"
     return measured.model_copy(
         update={

@@ -13,9 +13,10 @@ from edgeskin.benchmarks.measurements import Count, Measured
 from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.frozen import Frozen
 from edgeskin.errors import GraphError
+from edgeskin.graph.folder import REPAIR
 from edgeskin.graph.island import Way
 
-FILE = "repair.json"
+FILE = REPAIR
 _WORST = 15
 """So many groups of layers are shown; the file has them all."""
 

@@ -9,7 +9,7 @@ from edgeskin.errors import BundleError, GraphError
 from edgeskin.export import card, journey
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.profile import Profile
-from edgeskin.graph.folder import PARTS, Graph
+from edgeskin.graph.folder import PARTS, REPAIR, Graph
 
 
 def release(
@@ -38,7 +38,7 @@ def release(
             + "\n".join(f"  {promise.state} {promise.name}: {promise.sentence}" for promise in trouble)
         )
     with files.new_folder(place) as building:
-        for part in PARTS:
+        for part in (*PARTS, REPAIR):
             if (graph.folder / part).exists():
                 files.copy(graph.folder / part, building / part)
         if Graph.open(building).sha256 != graph.sha256:

@@ -82,9 +82,7 @@ def write(folder: Path, report: Report, card: ModelCard) -> None:
     bill = _library("model.bom").Bom(components=[*data, *packages])
     bill.metadata.component = network
     bill.metadata.tools.components.add(
-        component.Component(
-            type=kinds.APPLICATION, bom_ref="edgeskin", name="edgeskin", version=edgeskin.__version__
-        )
+        component.Component(type=kinds.APPLICATION, bom_ref="edgeskin", name="edgeskin", version=edgeskin.__version__)
     )
     bill.register_dependency(network, [*data, *packages])
     value = json.loads(_library("output.json").JsonV1Dot6(bill).output_as_string())

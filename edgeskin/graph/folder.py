@@ -23,7 +23,9 @@ PARTS = (
     TRAINING_IDS,
     "checkpoint.safetensors",
 )
-"""Everything a Graph folder may hold, by name."""
+"""Everything that the Graph folder of a run holds, by name."""
+REPAIR = "repair.json"
+"""Besides, in the Graph folder of a repaired network: which layers went back to float, and what that cost."""
 
 
 @dataclass(frozen=True)

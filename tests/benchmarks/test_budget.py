@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from edgeskin.benchmarks.budget import Budget, Ceiling, NamedDevice, of_device
 from edgeskin.benchmarks.gate import Gate, judge
-from edgeskin.benchmarks.measurements import DeviceFacts, Measurements
+from edgeskin.benchmarks.measurements import DeviceFacts, Measurements, MemoryFigure, PlacementFigure
 
 PI = NamedDevice(name="a Raspberry Pi 5", board="Raspberry Pi 5")
 ON_A_PI = DeviceFacts(cpu="Raspberry Pi 5 Model B Rev 1.0", cores=4, os="Debian", python="3.11")
@@ -50,7 +50,7 @@ def facts(**more: object) -> DeviceFacts:
 def test_a_device_is_told_by_whole_words_that_the_machine_says_of_itself(
     device: dict[str, str], said: dict[str, object], same: bool
 ) -> None:
-    assert NamedDevice(name="it", **device).is_that_of(facts(**said)) is same
+    assert NamedDevice(name="it", **device).is_that_of(by(Measurements(), facts(**said))) is same
 
 
 def test_a_device_that_nothing_tells_is_refused() -> None:
@@ -141,3 +141,19 @@ def test_an_unmeasured_budget_says_where_it_comes_from(measured, card) -> None:
     verdict = judge(measured, Gate(), card, "int8", budget=BUDGET, device=PI, may_be_pending=OPEN)
     (promise,) = verdict.in_state("pending")
     assert promise.sentence.endswith("edgeskin attest BUNDLE; it must be at most 15 (a frame)")
+
+
+def test_a_device_with_several_engines_counts_the_one_that_its_profile_names() -> None:
+    """A desktop may have TensorRT beside TensorRT-RTX, and only one of them ran."""
+    device = NamedDevice(name="an NVIDIA RTX GPU", gpu="RTX", engine="TensorRT-RTX")
+    ran = {
+        name: Measurements(
+            device=facts(gpu="NVIDIA GeForce RTX 4070"),
+            memory=MemoryFigure(peak_mib=1.0),
+            placement=PlacementFigure(provider=f"{name} 1.7.1, RTX 4070", convolutions=1, integer_convolutions=1),
+        )
+        for name in ("TensorRT-RTX", "TensorRT")
+    }
+    assert of_device(ran["TensorRT-RTX"], device) == ran["TensorRT-RTX"]
+    assert of_device(ran["TensorRT"], device).memory is None
+    assert of_device(ran["TensorRT-RTX"].model_copy(update={"placement": None}), device).memory is None

@@ -38,7 +38,7 @@ with_parser = pytest.mark.skipif(parser.missing() is not None, reason=str(parser
 @pytest.fixture
 def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
     """Without the promise of accuracy, for which the small network has no evidence; on a machine without a GPU."""
-    monkeypatch.setattr(find, "find", lambda: None)
+    monkeypatch.setattr(find, "find", lambda prefer=None: None)
     (tmp_path / "gate.toml").write_text(RULES)
     return Profile.default("tensorrt").altered(gate=str(tmp_path / "gate.toml"))
 

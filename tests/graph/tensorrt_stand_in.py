@@ -108,6 +108,6 @@ class Loaded:
 def on_a_board(monkeypatch: pytest.MonkeyPatch, cache: Path, stand_in: StandIn | None = None) -> StandIn:
     """Be on a machine with a GPU and TensorRT from here on, whose engines are kept in a folder of its own."""
     runtime = stand_in or StandIn()
-    monkeypatch.setattr(find, "find", lambda: runtime)
+    monkeypatch.setattr(find, "find", lambda prefer=None: runtime)
     monkeypatch.setenv("EDGESKIN_CACHE", str(cache))
     return runtime

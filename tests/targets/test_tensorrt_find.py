@@ -86,6 +86,18 @@ def test_the_bindings_come_first_then_the_program_then_tensorrt_rtx(machine: Mac
     assert found() == "TensorRT 10.16.1.11"
 
 
+def test_what_is_preferred_comes_first_and_is_not_demanded(machine: Machine) -> None:
+    machine.driver()
+    machine.module("tensorrt", "10.16")
+    assert (runtime := find.find("rtx")) is not None
+    assert runtime.name == "TensorRT 10.16.1.11"
+    machine.module("tensorrt_rtx", "rtx-1.7")
+    find.forget()
+    assert (runtime := find.find("rtx")) is not None
+    assert runtime.name.startswith("TensorRT-RTX 1.7")
+    assert found() == "TensorRT 10.16.1.11"
+
+
 @pytest.mark.parametrize(
     ("way", "said"),
     [("bindings", "TensorRT 10.16.1.11"), ("trtexec", "trtexec of TensorRT 8.5.2"), ("rtx", "TensorRT-RTX 1.7.1.116")],

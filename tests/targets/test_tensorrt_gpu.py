@@ -82,7 +82,7 @@ def here(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     if runtime is HERE:
         yield runtime
         return
-    monkeypatch.setattr(find, "find", lambda: runtime)
+    monkeypatch.setattr(find, "find", lambda prefer=None: runtime)
     with hasty(memory_mib=40):
         yield runtime
 

@@ -25,7 +25,7 @@ from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.frozen import Frozen
 from edgeskin.errors import GraphError
 from edgeskin.graph.conformity import float_network, integer_network
-from edgeskin.graph.folder import PARTS, Graph
+from edgeskin.graph.folder import PARTS, REPAIR, Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.write import OPSET, Opset, write_onnx
 from edgeskin.targets.base import Precision
@@ -38,7 +38,7 @@ RECIPE, SCRIPT = "recipe.json", "build.sh"
 FORMAT = 1
 _LEFT_BEHIND = ("checkpoint.safetensors",)
 _GROWING = "evidence.json"
-_CARRIED = tuple(part for part in PARTS if part not in _LEFT_BEHIND)
+_CARRIED = tuple(part for part in (*PARTS, REPAIR) if part not in _LEFT_BEHIND)
 
 
 class Line(Frozen):

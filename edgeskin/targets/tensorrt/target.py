@@ -103,11 +103,13 @@ class TensorrtTarget:
     def open(self, artifact: Artifact, *, threads: int = 1, processor: str | None = None) -> TensorrtSession:  # noqa: ARG002
         """Run the network on the GPU, by an engine that was built for this very machine: found, or built now.
 
+        Where an engine of TensorRT-RTX travels with it, that comes before the TensorRT that may be here too.
+
         Raises: TargetError where there is no GPU with TensorRT, or it cannot build; GraphError for a deploy folder that
         was changed.
         """
         demand_processor(self, processor)
-        runtime = find.find()
+        runtime = find.find("rtx" if ahead.read(artifact.path) is not None else None)
         if runtime is None:
             raise TargetError(f"{artifact.path}: nothing here runs it: {find.why_not()}")
         made = deploy.read(artifact.path.parent)

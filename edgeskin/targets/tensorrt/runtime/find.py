@@ -25,13 +25,15 @@ _DRIVER = "nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1"
 """The driver's own library."""
 
 
-def find() -> Runtime | None:
+def find(prefer: Way | None = None) -> Runtime | None:
     """The TensorRT of this machine, None where there is none; `why_not` then says what was looked for.
+
+    prefer: the way that is tried before the others, where the environment does not choose.
 
     Raises: TargetError where EDGESKIN_TENSORRT has another word, or names one that cannot be used here.
     """
     asked = _asked()
-    found = _look(asked).runtime
+    found = _look(asked, prefer).runtime
     if found is None and asked is not None:
         raise TargetError(why_not())
     return found
@@ -84,9 +86,9 @@ def _asked() -> Way | None:
 
 
 @cache
-def _look(asked: Way | None) -> _Looked:
+def _look(asked: Way | None, prefer: Way | None = None) -> _Looked:
     refused, absent = list[str](), list[str]()
-    for way, found in _WAYS.items():
+    for way, found in sorted(_WAYS.items(), key=lambda each: each[0] != prefer):
         if asked in (None, way):
             try:
                 return _Looked(found(), tuple(refused), tuple(absent))
