@@ -12,8 +12,9 @@ a convolution and a quantization at zero point 128. Rounding is monotonic and ke
 quantize(clip(x)) = clip(quantize(x)).
 
 At opset 17 the canonical file is spelled for TensorRT 8.5 and 8.6 (JetPack 5 and 6.0), which read nothing newer: the
-axes of a reduction are an attribute, and the image enters as float32, each pixel as it is, because uint8 is not among the types
-of that parser, nor of its Cast. Zero points are zero, as it demands. Source: onnx-tensorrt, docs/operators.md at 8.5.
+axes of a reduction are an attribute, and the image enters as float32, each pixel as it is, because uint8 is not among
+the types of that parser, nor of its Cast. Zero points are zero, as it demands. Source: onnx-tensorrt,
+docs/operators.md at 8.5.
 Reading that file gives the network back behind a cast from uint8: a float image is no door of the contract.
 
 Of a float network there is a file in float16 too (`half`), for engines that compute in what the file says: constants

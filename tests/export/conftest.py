@@ -24,7 +24,7 @@ if missing("onnx", "onnxruntime"):
         "test_journey.py",
         "test_journey_tflite.py",
         "test_evaluate.py",
-        "test_measure.py",
+        "test_measuring.py",
         "test_release.py",
         "test_card.py",
         "test_sbom.py",

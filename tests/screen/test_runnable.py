@@ -11,8 +11,8 @@ from edgeskin import shipped, targets
 from edgeskin.contract import bundle
 from edgeskin.contract.model import HeadSpec, ModelCard, Provenance
 from edgeskin.errors import BundleError, EdgeskinError, TargetError
-from edgeskin.graph.folder import Graph
 from edgeskin.files import cache_folder
+from edgeskin.graph.folder import Graph
 from edgeskin.screen.runnable import runnable
 from edgeskin.targets.base import Artifact, Precision
 

@@ -140,7 +140,7 @@ def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def start(path: Path, threads: int, plain: bool) -> Any:
-    """An interpreter of a file, its tensors allocated; it has no types. Raises: TargetError where it refuses the file."""
+    """An interpreter of a file, its tensors allocated. Raises: TargetError where it refuses the file."""
     module = optional.require(f"{runtime()}.interpreter")
     resolver = module.OpResolverType
     kind = resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else resolver.AUTO
