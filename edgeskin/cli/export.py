@@ -127,7 +127,7 @@ def export(
             codes.add(1)
             continue
         verdict.show(done.report, place, as_json=as_json, quiet=quiet, verbose=verbose)
-        say(f"Report:    {place / 'report.md'}")
+        say(f"Report:    {place / 'report.html'}")
         for word, command in done.report.next_commands:
             say(f"{word + ':':<10} {command}")
         came_out.append((one.target, f"{done.verdict.state}: {place}"))

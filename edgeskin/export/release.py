@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from edgeskin import files
+from edgeskin.benchmarks import report
 from edgeskin.errors import BundleError, GraphError
 from edgeskin.export import card, journey
 from edgeskin.export.evaluate import Say, silent
@@ -44,6 +45,8 @@ def release(
         if Graph.open(building).sha256 != graph.sha256:
             raise GraphError(f"{graph.folder}: was changed while it was judged. Release it again")
         card.write(building, done.report, graph)
+        # What it was released by, for a comparison with later ones.
+        files.write_json(building / report.JSON_NAME, done.report.model_dump(mode="json"))
     if make_default:
         files.write_text(folder / "default", f"{name}\n")
     return place

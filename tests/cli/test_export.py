@@ -26,7 +26,7 @@ def test_a_bundle_that_passed_is_told_on_stdout_and_what_to_do_next_on_stderr(
     assert done.code == 0
     assert re.fullmatch(rf"passed: {re.escape(str(out))} \(6 passed\)\n  Device-verified on .+\.\n", done.out)
     assert f"Predict:   edgeskin predict PHOTO --bundle {out}" in done.err
-    assert f"Report:    {out}/report.md" in done.err
+    assert f"Report:    {out}/report.html" in done.err
     done = edgeskin("verify", out)
     assert (done.code, done.out) == (0, f"{out}: every file is as it was exported\n")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from small_graphs import contents
 
+from edgeskin.benchmarks.report import Report
 from edgeskin.errors import BundleError, EdgeskinError, GraphError
 from edgeskin.export import journey
 from edgeskin.export.profile import Profile
@@ -18,6 +19,8 @@ def test_a_graph_that_passed_is_kept_to_the_byte(graph: Graph, profile: Profile,
     expected = {name: data for name, data in contents(graph.folder).items() if name.split("/")[0] in PARTS}
     written = contents(place)
     assert written.pop("MODEL_CARD.md").startswith(b"# small ")
+    kept = Report.model_validate_json(written.pop("report.json"))
+    assert (kept.graph_sha256, kept.verdict.state) == (graph.sha256, "passed")
     assert written == expected
     assert Graph.open(place).sha256 == graph.sha256
     assert not (tmp_path / "release" / "default").exists()
