@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from edgeskin.benchmarks.markup import cell, text
 from edgeskin.benchmarks.measurements import Count, Measured
 from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.frozen import Frozen
@@ -114,14 +115,12 @@ class Repair(Frozen):
 
 def markdown(repair: Repair) -> str:
     """Two tables, the ranking and the trade, and why it stopped."""
-    return "\n\n".join((repair.sentence, _ranking(repair.ranking), _trade(repair.steps), f"Stopped: {repair.stopped}."))
+    tables = _ranking(repair.ranking), _trade(repair.steps)
+    return "\n\n".join((text(repair.sentence), *tables, text(f"Stopped: {repair.stopped}.")))
 
 
 def _ranking(ranking: Sequence[LayerError]) -> str:
-    rows = (
-        (", ".join(f"`{name}`" for name in one.layers), _number(one.alone), _number(one.given_back))
-        for one in ranking[:_WORST]
-    )
+    rows = ((", ".join(one.layers), _number(one.alone), _number(one.given_back)) for one in ranking[:_WORST])
     return _table(("layers", "error alone", "given back"), rows)
 
 
@@ -132,7 +131,7 @@ def _trade(steps: Sequence[RepairStep]) -> str:
 
 
 def _step(step: RepairStep, drops: Sequence[str]) -> Iterator[str]:
-    yield "; ".join(f"`{name}`" for one in step.returned for name in one.layers) or "nothing"
+    yield "; ".join(name for one in step.returned for name in one.layers) or "nothing"
     yield str(step.in_float)
     yield from (_number(value) for value in (step.error, step.size_mib, step.speedup_vs_fp32))
     yield from (_number(step.drops.get(name)) for name in drops)
@@ -145,4 +144,4 @@ def _number(value: float | None) -> str:
 
 def _table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     lines: list[Iterable[str]] = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(map(cell, row))} |" for row in lines)

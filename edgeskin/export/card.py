@@ -9,6 +9,7 @@ from pathlib import Path
 from edgeskin import files
 from edgeskin.benchmarks import evidence
 from edgeskin.benchmarks.evidence import EvidenceEntry
+from edgeskin.benchmarks.markup import cell, code, text
 from edgeskin.benchmarks.measurements import AccuracyReport, Measurements, MetricFigure, SubgroupFigure
 from edgeskin.benchmarks.report import Report
 from edgeskin.benchmarks.report.words import NOT_MEASURED, counts, decimals, interval, number, unit
@@ -57,10 +58,10 @@ def licence_of(data: str) -> str:
 
 def _head(report: Report, card: ModelCard) -> str:
     return _section(
-        f"# {card.name} {card.version}, {report.target} {report.form or report.precision}",
-        f"**Intended use.** {card.intended_use}",
-        f"**Gate.** `{report.gate}`, {report.verdict.state}: {counts(report.verdict)}.",
-        f"**Licence.** {card.licence}",
+        f"# {text(f'{card.name} {card.version}, {report.target} {report.form or report.precision}')}",
+        f"**Intended use.** {text(card.intended_use)}",
+        f"**Gate.** {code(report.gate)}, {report.verdict.state}: {counts(report.verdict)}.",
+        f"**Licence.** {text(card.licence)}",
     )
 
 
@@ -79,7 +80,7 @@ def _answers(card: ModelCard) -> str:
     twice = "" if card.second_pass is None else f" It runs twice: {', '.join(card.second_pass.heads)} from the second."
     return _section(
         "## What it answers",
-        f"It takes {'; '.join(takes)}.{twice}",
+        text(f"It takes {'; '.join(takes)}.{twice}"),
         _table(("head", "kind", "labels", "decides"), rows),
     )
 
@@ -95,8 +96,8 @@ def _data(card: ModelCard) -> str:
     return _section(
         "## Training data",
         _table(("data set", "licence"), rows),
-        f"Recipe `{known.recipe}`, seed {known.seed}{held}. The list of training images has the SHA-256 "
-        f"`{known.data_list_sha256}`.",
+        f"Recipe {code(known.recipe)}, seed {known.seed}{held}. The list of training images has the SHA-256 "
+        f"{code(known.data_list_sha256)}.",
     )
 
 
@@ -117,9 +118,9 @@ def _of_split(one: AccuracyReport, form: str) -> str:
     given = "" if one.metadata is None else f", metadata {one.metadata}"
     when = "measured for this bundle" if one.inherited_from is None else f"measured on {one.inherited_from}"
     parts = [
-        f"## Accuracy on {one.dataset}, {one.split}{given}",
-        f"{one.n} images, {when}. Intervals are 95 %, by bootstrap. drop: how much worse {form} is than float.",
-        *(f"Caution: {sentence.rstrip('.')}." for sentence in one.cautions),
+        f"## Accuracy on {text(f'{one.dataset}, {one.split}{given}')}",
+        f"{one.n} images, {text(when)}. Intervals are 95 %, by bootstrap. drop: how much worse {form} is than float.",
+        *(text(f"Caution: {sentence.rstrip('.')}.") for sentence in one.cautions),
         _table(("metric", "n", "float", form, "95 % interval", "drop"), _metrics(one.metrics)),
     ]
     if one.subgroups:
@@ -137,13 +138,13 @@ _HEADLINES = ("mask_jaccard", "_balanced_accuracy", "_auroc", "_sensitivity")
 def _subgroups(groups: Sequence[SubgroupFigure]) -> str:
     names = dict.fromkeys(name for group in groups for name in group.metrics if name.endswith(_HEADLINES))
 
-    def cell(group: SubgroupFigure, name: str) -> str:
+    def value(group: SubgroupFigure, name: str) -> str:
         figure = group.metrics.get(name)
         if figure is None or figure.int8 is None:
             return NOT_MEASURED
         return f"{decimals(figure.int8)} ({interval(figure.ci95)}; {group.weakest.get(name, figure.n)})"
 
-    rows = [(group.name, str(group.n), *(cell(group, name) for name in names)) for group in groups]
+    rows = [(group.name, str(group.n), *(value(group, name) for name in names)) for group in groups]
     return _table(("subgroup", "images", *names), rows)
 
 
@@ -167,14 +168,14 @@ def _artifact(report: Report, card: ModelCard) -> str:
     if place is not None and place.integer_convolutions is not None:
         integer = f"{place.integer_convolutions} of {place.convolutions}"
     rows = [
-        ("file", f"`{report.artifact}`"),
-        ("SHA-256", f"`{report.artifact_sha256}`"),
+        ("file", report.artifact),
+        ("SHA-256", report.artifact_sha256),
         ("computes in", report.form or report.precision),
         ("size", unit(measured.size_mib, "MiB")),
         ("convolutions run as integers", integer),
         ("kept in float on purpose", ", ".join(card.kept_float) or "nothing but the final sigmoid and softmax"),
     ]
-    return _section("## The artifact", report.verification, _table(("", ""), rows))
+    return _section("## The artifact", text(report.verification), _table(("", ""), rows))
 
 
 def _device(measured: Measurements) -> str:
@@ -194,7 +195,7 @@ def _device(measured: Measurements) -> str:
         rows.append(("from file to first answer", unit(measured.cold_start.total_ms, "ms")))
     rows.append(("peak memory", unit(measured.memory.total_mib if measured.memory else None, "MiB")))
     named = ", ".join(name for name in (device.board, device.gpu, device.cpu) if name)
-    return _section("## On a device", f"Measured on {named}, {device.os}.", _table(("", ""), rows))
+    return _section("## On a device", text(f"Measured on {named}, {device.os}."), _table(("", ""), rows))
 
 
 def _open(report: Report) -> str:
@@ -219,11 +220,9 @@ def _open(report: Report) -> str:
 
 
 def _origin(report: Report, card: ModelCard) -> str:
-    return _section(
-        "## Origin",
-        f"Written by edgeskin {report.edgeskin_version} from what was measured until {report.created} of the Graph "
-        f"`{report.graph_sha256}`, which was trained with edgeskin {card.provenance.edgeskin_version}.",
-    )
+    first = f"Written by edgeskin {report.edgeskin_version} from what was measured until {report.created} of the Graph"
+    last = f"which was trained with edgeskin {card.provenance.edgeskin_version}."
+    return _section("## Origin", f"{text(first)} {code(report.graph_sha256)}, {text(last)}")
 
 
 def _section(*parts: str) -> str:
@@ -231,9 +230,9 @@ def _section(*parts: str) -> str:
 
 
 def _list(sentences: Iterable[str]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences)
+    return "\n".join(f"- {text(sentence)}" for sentence in sentences)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)

@@ -37,11 +37,11 @@ def test_the_sentence_names_the_layers_how_they_went_back_and_by_which_images() 
 
 def test_the_tables_hold_the_ranking_and_the_trade() -> None:
     text = repaired.markdown(REPAIR)
-    assert "| `stem` | 0.25 | 0.125 |" in text
-    assert "| `left`, `concat` | 0.001 | not measured |" in text
+    assert "| stem | 0.25 | 0.125 |" in text
+    assert "| left, concat | 0.001 | not measured |" in text
     assert "| in float | nodes | error | MiB | speed against fp32 | mask_jaccard drop | gate |" in text
     assert "| nothing | 0 | 0.5 | 2 | not measured | 0.4 | failed |" in text
-    assert "| `stem`; `head` | 4 | 0.01 | not measured | not measured | 0.001 | passed |" in text
+    assert "| stem; head | 4 | 0.01 | not measured | not measured | 0.001 | passed |" in text
     assert text.endswith("Stopped: the gate did not fail.")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from edgeskin.benchmarks import evidence
 from edgeskin.benchmarks.evidence import EvidenceEntry
+from edgeskin.benchmarks.markup import code
 from edgeskin.benchmarks.measurements import AccuracyReport, Measurements, MetricFigure, SubgroupFigure
 from edgeskin.benchmarks.report import Report
 from edgeskin.contract.model import ModelCard
@@ -125,3 +126,18 @@ def test_a_bundle_of_which_nothing_was_measured_has_no_figure(report: Report, sm
 def test_a_bar_in_a_name_breaks_no_table(report: Report, small_graph: Graph) -> None:
     model: ModelCard = small_graph.card.model_copy(update={"kept_float": ("a|b",)})
     assert "| kept in float on purpose | a\\|b |" in card.render(report, model)
+
+
+def test_no_string_of_a_model_becomes_markup(report: Report, small_graph: Graph) -> None:
+    hostile = "x` | <img src=x>\n# Passed\n[y](https://example.com)"
+    origin = small_graph.card.provenance.model_copy(update={"recipe": hostile, "data": (hostile,), "notes": (hostile,)})
+    told = {"name": hostile, "version": hostile, "intended_use": hostile, "licence": hostile, "kept_float": (hostile,)}
+    model: ModelCard = small_graph.card.model_copy(update=told | {"provenance": origin})
+    known = accuracy(hostile, cautions=(hostile,), metrics={hostile: figure(0.7)})
+    text = card.render(measuring(report, accuracy=known, not_measured={"memory": hostile}), model)
+    honest = card.render(measuring(report, accuracy=accuracy(cautions=("x",), metrics={"y": figure(0.7)})), model)
+    assert text.count("img src=x") > 10
+    assert "<img" not in text.replace(code(hostile), "")
+    assert "](" not in text.replace(code(hostile), "")
+    assert text.count("\n#") == honest.count("\n#")
+    assert all(len(re.findall(r"(?<!\\)\|", row)) in (3, 5, 7) for row in text.splitlines() if row.startswith("|"))

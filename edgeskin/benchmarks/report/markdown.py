@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from edgeskin.benchmarks import repaired
 from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.gate import Promise
+from edgeskin.benchmarks.markup import cell, code, line, text
 from edgeskin.benchmarks.measurements import (
     AccuracyReport,
     ColdStart,
@@ -57,16 +58,17 @@ def summary(report: Report) -> str:
 
 def _head(report: Report) -> str:
     verdict = report.verdict
+    about = text(f"{report.name} {report.version}, {report.target} {report.form or report.precision}")
     lines = [
-        f"# {report.name} {report.version}, {report.target} {report.form or report.precision}: {verdict.state}",
+        f"# {about}: {verdict.state}",
         "",
-        f"**{verdict.state.capitalize()}** (exit code {verdict.exit_code}): gate `{report.gate}`, "
-        f"profile `{report.profile}`; {counts(verdict)}.",
+        f"**{verdict.state.capitalize()}** (exit code {verdict.exit_code}): gate {code(report.gate)}, "
+        f"profile {code(report.profile)}; {counts(verdict)}.",
     ]
     trouble = [*verdict.in_state("failed"), *verdict.in_state("pending")]
     if trouble:
-        lines += ["", *(f"- {promise.state}: `{promise.name}` {promise.sentence}" for promise in trouble)]
-    return "\n".join([*lines, "", report.verification])
+        lines += ["", *(f"- {promise.state}: {code(promise.name)} {text(promise.sentence)}" for promise in trouble)]
+    return "\n".join([*lines, "", text(report.verification)])
 
 
 def _promises(promises: Sequence[Promise]) -> str:
@@ -101,20 +103,20 @@ def _accuracy(report: AccuracyReport | None) -> str:
     form = report.form or "int8"
     header = ("metric", "n", "float", form, f"{form} 95 % CI", "drop", "drop, 95 % bound", "detectable drop")
     given = "" if report.metadata is None else f", metadata {report.metadata}"
-    parts = [f"{report.dataset}, {report.split}{given}: {report.n} images, {source}.", _table(header, rows)]
+    parts = [text(f"{report.dataset}, {report.split}{given}: {report.n} images, {source}."), _table(header, rows)]
     parts.append(
         f"drop: float − {form} on the same images, positive is worse (for ECE, where less is better, {form} − float). "
         "Its bound is one-sided, by paired bootstrap. A drop below the detectable one (1.645 standard errors) could "
         "not have been shown here."
     )
     if report.seen_in_training:
-        parts.append(seen(report.seen_in_training))
+        parts.append(text(seen(report.seen_in_training)))
     for name, confusion in report.confusion.items():
         matrix = [
             (label, *(f"{a} → {b}" if a != b else str(a) for a, b in zip(floats, ints, strict=True)))
             for label, floats, ints in zip(confusion.labels, confusion.float, confusion.int8, strict=True)
         ]
-        parts.append(f"{name}: truth by row, answer by column, float → {form} where they differ.")
+        parts.append(f"{text(name)}: truth by row, answer by column, float → {form} where they differ.")
         parts.append(_table(("truth", *confusion.labels), matrix))
     if report.subgroups:
         parts.append(_subgroups(report.subgroups, form))
@@ -151,7 +153,7 @@ def _numerics(hops: Sequence[NumericsHop]) -> str:
     ]
     header = ("hop", "output", "mean difference", "largest", "mask agreement", "decisions", "")
     first = next((hop for hop in hops if hop.equivalent is False), None)
-    found = (f"The first to diverge is {first.name}, at {first.tensor}.",) if first is not None else ()
+    found = (text(f"The first to diverge is {first.name}, at {first.tensor}."),) if first is not None else ()
     return _section("Numerics", _table(header, rows), *found)
 
 
@@ -181,7 +183,7 @@ def _resources(measured: Measurements) -> str:
         ("size", unit(measured.size_mib, "MiB")),
         ("peak memory", _memory(memory) if memory is not None else absent(measured, "memory")),
     ]
-    latency = _table(header, rows) if rows else f"Latency: {absent(measured, 'latency')}."
+    latency = _table(header, rows) if rows else f"Latency: {text(absent(measured, 'latency'))}."
     return _section("Speed, size and memory", latency, _list(facts))
 
 
@@ -200,7 +202,7 @@ def _memory(figure: MemoryFigure) -> str:
 def _placement(measured: Measurements) -> str:
     place = measured.placement
     if place is None:
-        return _section("Placement", absent(measured, "placement"))
+        return _section("Placement", text(absent(measured, "placement")))
     left = place.float_operators
     share = "none" if place.integer_fraction is None else f"{place.integer_fraction:.1%}"
     integers = f"{place.integer_convolutions} of {place.convolutions} ({share})"
@@ -220,7 +222,7 @@ def _layers(layers: Sequence[LayerFigure]) -> str:
     if not layers:
         return ""
     counts = Counter(layer.precision or "untold" for layer in layers)
-    told = ", ".join(f"{count} {precision}" for precision, count in counts.most_common())
+    told = text(", ".join(f"{count} {precision}" for precision, count in counts.most_common()))
     rows = [(layer.name, layer.type, layer.precision or "untold", ", ".join(layer.nodes)) for layer in layers]
     table = _table(("layer", "type", "computes in", "operators"), rows)
     return f"<details><summary>{len(layers)} layers of the engine: {told}</summary>\n\n{table}\n\n</details>"
@@ -251,23 +253,23 @@ def _device(measured: Measurements) -> str:
 
 
 def _attestations(attestations: Sequence[Attestation]) -> str:
-    return _section("Attestations", "\n".join(f"- {one.sentence}" for one in attestations)) if attestations else ""
+    return _section("Attestations", _items(one.sentence for one in attestations)) if attestations else ""
 
 
 def _cautions(report: Report) -> str:
     accuracy = report.measurements.accuracy
     cautions = dict.fromkeys([*(accuracy.cautions if accuracy is not None else ()), *report.cautions])
-    return _section("Cautions", "\n".join(f"- {caution}" for caution in cautions)) if cautions else ""
+    return _section("Cautions", _items(cautions)) if cautions else ""
 
 
 def _footer(report: Report) -> str:
     facts = [
-        ("artifact", f"`{report.artifact}`, sha256 {report.artifact_sha256}"),
-        ("graph", f"sha256 {report.graph_sha256}"),
-        ("made", f"{report.created}, edgeskin {report.edgeskin_version}"),
+        f"- artifact: {code(report.artifact)}, sha256 {text(report.artifact_sha256)}",
+        f"- graph: sha256 {text(report.graph_sha256)}",
+        f"- made: {text(f'{report.created}, edgeskin {report.edgeskin_version}')}",
     ]
-    commands = "\n".join(f"{word}: {command}" for word, command in report.next_commands)
-    return _section("What this is about", _list(facts), f"```\n{commands}\n```" if commands else "")
+    commands = "\n".join(line(f"{word}: {command}") for word, command in report.next_commands)
+    return _section("What this is about", "\n".join(facts), f"```\n{commands}\n```" if commands else "")
 
 
 def _section(title: str, *parts: str) -> str:
@@ -275,15 +277,19 @@ def _section(title: str, *parts: str) -> str:
 
 
 def _list(facts: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"- {name}: {value}" for name, value in facts)
+    return _items(f"{name}: {value}" for name, value in facts)
+
+
+def _items(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {text(sentence)}" for sentence in sentences)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose columns line up in plain text; a bar within a cell is escaped."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    """A table whose columns line up in plain text."""
+    cells = [[cell(words) for words in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
     lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+        "| " + " | ".join(words.ljust(width) for words, width in zip(row, widths, strict=True)) + " |" for row in cells
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
