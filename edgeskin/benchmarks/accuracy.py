@@ -180,6 +180,7 @@ def measure(
         subgroups=subgroup_figures(divided, answers, in_float, in_int8, counts),
         curves=curves.curves(answers, in_float, in_int8),
         worst=curves.worst(answers, card.mask if in_int8.masked.any() else None, in_int8),
+        weakest={metric: cases for own in answers for metric, cases in own.weakest.items()},
     )
 
 

@@ -87,6 +87,16 @@ class Answers:
         labels = self.head.labels if self.head.kind == "softmax" else ("no", "yes")
         return {label: int(np.count_nonzero(self.truth == index)) for index, label in enumerate(labels)}
 
+    @property
+    def weakest(self) -> dict[str, int]:
+        """How many rows a metric that needs a class rests on at its weakest, by the metric's full name."""
+        name, classes = self.head.name, self.classes
+        rarest = {f"{name}_{kind}": min(classes.values()) for kind in ("auroc", "balanced_accuracy")}
+        if self.head.kind == "softmax":
+            return rarest
+        rarest[f"{name}_sensitivity_at_specificity_80"] = min(classes.values())
+        return rarest | {f"{name}_sensitivity": classes["yes"], f"{name}_specificity": classes["no"]}
+
     def auroc(self) -> MetricFigure:
         """Of a sigmoid head its own; of a softmax head the mean over the classes, each against the rest."""
         if self.head.kind == "softmax":

@@ -31,7 +31,7 @@ class EvidenceEntry(Frozen):
     graph_sha256: `Graph.sha256`. form: of the network in the columns `int8`, None for int8 itself. metadata: what the
     network was given beside the image, None where it takes the image alone. n: images of the split. data_list_sha256:
     hash of their sorted ids. tool_versions: by name, those that could change a figure. date: UTC, ISO 8601. subgroups,
-    curves, worst, seen_in_training: as in `AccuracyReport`.
+    curves, worst, seen_in_training, weakest: as in `AccuracyReport`.
     """
 
     graph_sha256: str
@@ -50,6 +50,7 @@ class EvidenceEntry(Frozen):
     curves: Curves | None = None
     worst: dict[str, tuple[WorstCase, ...]] | None = None
     seen_in_training: tuple[str, ...] | None = None
+    weakest: dict[str, Count] | None = None
 
     @model_serializer(mode="wrap")
     def _write(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
@@ -94,7 +95,7 @@ class EvidenceEntry(Frozen):
         return form in _FLOAT or form == (self.form or "int8")
 
 
-_LATER = ("metadata", "form", "subgroups", "curves", "worst", "seen_in_training")
+_LATER = ("metadata", "form", "subgroups", "curves", "worst", "seen_in_training", "weakest")
 """Keys that came later: entries without them keep their bytes."""
 _FLOAT: tuple[Form, ...] = ("fp32", "fp16")
 _ENTRIES = TypeAdapter(tuple[EvidenceEntry, ...])

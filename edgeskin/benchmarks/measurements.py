@@ -193,7 +193,8 @@ class AccuracyReport(Frozen):
     beside the figures.
     subgroups: by attribute and value, where the data set tells any. worst: the worst cases of each head, worst first.
     seen_in_training: ids of the images that were left out, each the same photograph as one that the network was trained
-    on. These four are None where nobody looked, as in what an older edgeskin wrote.
+    on. weakest: as in `SubgroupFigure`, of all images; a metric that is not in it needs no class. These five are None
+    where nobody looked, as in what an older edgeskin wrote.
     """
 
     dataset: str
@@ -210,6 +211,7 @@ class AccuracyReport(Frozen):
     curves: Curves | None = None
     worst: dict[str, tuple[WorstCase, ...]] | None = None
     seen_in_training: tuple[str, ...] | None = None
+    weakest: dict[str, Count] | None = None
 
 
 class EngineGap(Frozen):

@@ -64,10 +64,14 @@ def _mask(
 
 def _of_head(own: Answers) -> Iterator[tuple[str, MetricFigure, int]]:
     """Name, figure, and how many cases it rests on at its weakest."""
-    name, classes = own.head.name, own.classes
+    name = own.head.name
     if own.head.kind == "softmax":
-        yield f"{name}_balanced_accuracy", own.of_confusion(metrics.balanced_accuracy), min(classes.values())
-        return
-    yield f"{name}_auroc", own.auroc(), min(classes.values())
-    yield f"{name}_sensitivity", own.sensitivity(), classes["yes"]
-    yield f"{name}_specificity", own.specificity(), classes["no"]
+        figures = {f"{name}_balanced_accuracy": own.of_confusion(metrics.balanced_accuracy)}
+    else:
+        figures = {
+            f"{name}_auroc": own.auroc(),
+            f"{name}_sensitivity": own.sensitivity(),
+            f"{name}_specificity": own.specificity(),
+        }
+    for metric, figure in figures.items():
+        yield metric, figure, own.weakest[metric]

@@ -401,6 +401,7 @@ def test_images_of_one_class_pass_no_gate(card, data):
     assert report.curves.roc == {}
     loose = Limit(estimate=1, bound=1)
     gate = Gate(
+        minimum=1,
         drop=Drops(auroc=loose, sensitivity=loose, balanced_accuracy=loose),
         floor={"melanoma_sensitivity_at_specificity_80": 0},
     )

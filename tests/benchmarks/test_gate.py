@@ -368,6 +368,30 @@ def test_a_gate_file_with_mistakes_names_them_all_with_the_nearest_key(tmp_path)
     assert len(caught.value.problems) == 10
 
 
+def test_a_dozen_images_are_no_measurement(measured, card):
+    metrics = {name: one.model_copy(update={"n": 12}) for name, one in measured.accuracy.metrics.items()}
+    few = with_accuracy(measured, metrics=metrics)
+    verdict = judge(few, FULL, card, "int8")
+    assert states(verdict, "accuracy") == {"failed"}
+    assert "only 12 images count for it, and the gate demands 100 (minimum)" in verdict.in_state("failed")[0].sentence
+    assert judge(few, FULL.model_copy(update={"minimum": 12}), card, "int8").exit_code == 0
+
+
+def test_a_metric_that_rests_on_few_of_a_class_was_not_measured(measured, card):
+    rare = with_accuracy(measured, weakest={"melanoma_auroc": 14, "melanoma_sensitivity": 15})
+    verdict = judge(rare, FULL, card, "int8")
+    failed = {promise.name: promise.sentence for promise in verdict.in_state("failed")}
+    assert set(failed) == {"melanoma_auroc", "melanoma_auroc_drop", "melanoma_auroc_drop_upper95"}
+    assert "only 14 images are of a class that it needs" in failed["melanoma_auroc"]
+    assert judge(with_accuracy(measured, weakest=None), FULL, card, "int8").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["default", "clinic", "iphone", "tensorrt"])
+def test_every_shipped_gate_demands_enough_images(name):
+    gate = Gate.find(name)
+    assert (gate.minimum, gate.minimum_per_class) == (100, 15)
+
+
 def test_an_unknown_gate_is_told_which_are_shipped():
     with pytest.raises(EdgeskinError, match="default"):
         Gate.find("defalt")

@@ -88,7 +88,7 @@ def test_a_failed_gate_exits_with_3_and_says_which_promise(edgeskin, small_graph
 
 def test_a_pending_gate_exits_with_4_and_no_option_makes_it_0(edgeskin, small_graph, tmp_path: Path) -> None:
     gate, profile = tmp_path / "gate.toml", tmp_path / "phone.toml"
-    gate.write_text("[floor]\nmelanoma_auroc = 0.5\n")
+    gate.write_text("minimum = 1\nminimum_per_class = 1\n[floor]\nmelanoma_auroc = 0.5\n")
     profile.write_text(
         f'name = "phone"\ndescription = "A phone."\ntarget = "onnx"\ngate = "{gate}"\nmay_be_pending = ["accuracy"]\n'
     )

@@ -16,7 +16,7 @@ def test_the_layers_are_named_and_the_repaired_graph_stands_beside_the_bundle(
 ) -> None:
     graph, out, rules = tmp_path / "spoilt", tmp_path / "bundle", tmp_path / "gate.toml"
     write_quantized_graph(graph, phantom_data, spoilt=True)
-    rules.write_text("floor = { melanoma_auroc = 0.1 }\n")
+    rules.write_text("minimum = 1\nminimum_per_class = 1\nfloor = { melanoma_auroc = 0.1 }\n")
     done = edgeskin("export", "--from", graph, "--target", "onnx", "--gate", rules, "--out", out, "--repair", "--json")
     assert done.code == 3  # without data nobody knows the accuracy
     assert json.loads(done.out)["state"] == "failed"

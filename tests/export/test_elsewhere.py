@@ -155,7 +155,7 @@ def test_weights_alone_inherit_their_own_evidence_and_none_of_int8(
     )
     evidence.append(graph.evidence, EvidenceEntry.of(report, graph.sha256, {}))
     floor = profile.altered(gate=str(tmp_path / "floor.toml"))
-    (tmp_path / "floor.toml").write_text("[floor]\nmelanoma_auroc = 0.5\n")
+    (tmp_path / "floor.toml").write_text("minimum = 1\nminimum_per_class = 1\n[floor]\nmelanoma_auroc = 0.5\n")
     (promise,) = journey.export(graph, floor.altered(precision="w8a16"), tmp_path / "one").verdict.promises
     assert promise.state == "failed"
     assert "there is no evidence for this graph of w8a16 on select+val" in promise.sentence

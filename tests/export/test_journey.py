@@ -131,7 +131,7 @@ def test_what_only_a_device_can_measure_is_pending_and_the_reason_stands_in_the_
 
 def test_an_unmeasured_promise_of_accuracy_fails(small_graph: Graph, tmp_path: Path) -> None:
     gate = tmp_path / "gate.toml"
-    gate.write_text("[floor]\nmelanoma_auroc = 0.5\n")
+    gate.write_text("minimum = 1\nminimum_per_class = 1\n[floor]\nmelanoma_auroc = 0.5\n")
     exported = journey.export(small_graph, Profile.default("onnx").altered(gate=str(gate)), tmp_path / "bundle")
     (promise,) = exported.verdict.promises
     assert (promise.state, promise.measured) == ("failed", None)
@@ -142,7 +142,7 @@ def test_accuracy_rests_on_the_evidence_of_this_graph_and_its_own_data_set(
     graph: Graph, profile: Profile, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate.toml"
-    gate.write_text(GATE + "[floor]\nmelanoma_auroc = 0.5\n")
+    gate.write_text(GATE + "minimum = 1\nminimum_per_class = 1\n[floor]\nmelanoma_auroc = 0.5\n")
     judged = profile.altered(gate=str(gate), split="val+select")
     for dataset, auroc in (("generic", 0.8), ("ham10000", 0.3)):
         evidence.append(graph.evidence, _evidence(graph, dataset, auroc))
@@ -157,7 +157,7 @@ def test_accuracy_rests_on_the_evidence_of_this_graph_and_its_own_data_set(
 
 def test_evidence_on_another_split_is_named_but_test_never(graph: Graph, profile: Profile, tmp_path: Path) -> None:
     gate = tmp_path / "gate.toml"
-    gate.write_text("[floor]\nmelanoma_auroc = 0.5\n")
+    gate.write_text("minimum = 1\nminimum_per_class = 1\n[floor]\nmelanoma_auroc = 0.5\n")
     for split in ("select", "test"):
         evidence.append(graph.evidence, _evidence(graph, "generic", 0.8).model_copy(update={"split": split}))
     other_set = _evidence(graph, "ham10000", 0.8).model_copy(update={"split": "val"})

@@ -32,7 +32,7 @@ def test_a_graph_that_passed_is_kept_to_the_byte(graph: Graph, profile: Profile,
 @pytest.mark.parametrize(("pending", "state"), [(frozenset(), "failed"), (frozenset({"accuracy"}), "pending")])
 def test_what_has_not_passed_is_not_released(graph: Graph, tmp_path: Path, pending: frozenset[str], state: str) -> None:
     gate = tmp_path / "gate.toml"
-    gate.write_text("[floor]\nmelanoma_auroc = 0.9\n")
+    gate.write_text("minimum = 1\nminimum_per_class = 1\n[floor]\nmelanoma_auroc = 0.9\n")
     strict = Profile.default("onnx").altered(gate=str(gate)).model_copy(update={"may_be_pending": pending})
     with pytest.raises(BundleError, match=rf"its gate says {state}(.|\n)*{state} melanoma_auroc: not measured"):
         release(graph, "clinic-1", tmp_path / "release", strict)

@@ -32,7 +32,9 @@ from edgeskin.graph.island import float_nodes
 from edgeskin.graph.read import read
 from edgeskin.targets.onnx import reference_session
 
-GATE = """equivalent = true
+GATE = """minimum = 1
+minimum_per_class = 1
+equivalent = true
 size_mib_max = 16
 [drop]
 mask_jaccard = { estimate = 0.02, bound = 0.04 }

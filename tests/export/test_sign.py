@@ -46,7 +46,7 @@ def test_a_failed_or_pending_bundle_is_never_signed(
     small_graph: Graph, tmp_path: Path, pending: frozenset[str], state: str
 ) -> None:
     gate, asks = tmp_path / "gate.toml", tmp_path / "profile.toml"
-    gate.write_text("[floor]\nmelanoma_auroc = 0.9\n")
+    gate.write_text("minimum = 1\nminimum_per_class = 1\n[floor]\nmelanoma_auroc = 0.9\n")
     asks.write_text(
         f'name = "asks"\ndescription = "asks"\ntarget = "onnx"\nprecision = "int8"\ngate = "{gate}"\n'
         f"may_be_pending = {sorted(pending)}\n"
@@ -94,21 +94,72 @@ def test_a_signed_bundle_is_not_replaced_by_an_export(
     assert Bundle.open(copy)
 
 
-@signs
-def test_a_deploy_folder_is_exported_only_where_its_bundle_may_be_opened(
-    copy: Path, small_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def deploy(copy: Path, small_graph: Graph) -> Path:
+    """The deploy folder of a bundle for TensorRT."""
+    place = Path(shutil.copytree(small_graph.folder, copy / "deploy"))
+    (place / "recipe.json").write_text("{}")
+    sha256 = small_graph.sha256
+    write_manifest(copy, target="tensorrt", precision="int8", artifact="deploy/int8.onnx", graph_sha256=sha256)
+    return place
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+PARTS = ("int8.onnx", "fp32.onnx", "evidence.json", "model.json", "recipe.json", "golden/photos/00.png")
+
+
+@pytest.mark.parametrize("part", [*PARTS, "checkpoint.safetensors"])
+def test_a_deploy_folder_is_exported_only_where_its_whole_bundle_is_as_it_was(
+    deploy: Path, small_graph: Graph, part: str
 ) -> None:
-    deploy = Path(shutil.copytree(small_graph.folder, copy / "deploy"))
-    write_manifest(copy, target="tensorrt", precision="int8", artifact="deploy", graph_sha256=small_graph.sha256)
     assert journey.find_graph(deploy).sha256 == small_graph.sha256
-    network = (deploy / "int8.onnx").read_bytes()
-    (deploy / "int8.onnx").write_bytes(network[:-1])
-    with pytest.raises(BundleError, match=r"deploy/int8\.onnx: changed"):
+    if (deploy / part).exists():
+        damage(deploy / part)
+    else:
+        (deploy / part).write_bytes(b"more")
+    with pytest.raises(BundleError, match=rf"deploy/{part}: (changed|extra)"):
         journey.find_graph(deploy)
-    (deploy / "int8.onnx").write_bytes(network)
-    _, public = signature.make_keys(tmp_path / "keys")
+
+
+def test_a_deploy_folder_is_known_by_whatever_path_it_is_named(
+    deploy: Path, small_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(deploy)
+    monkeypatch.chdir(deploy)
+    names = (Path(), tmp_path / "link", deploy / "golden" / "..")
+    for name in names:
+        assert journey.find_graph(name).sha256 == small_graph.sha256
+    damage(deploy / "fp32.onnx")
+    for name in names:
+        with pytest.raises(BundleError, match=r"deploy/fp32\.onnx: changed"):
+            journey.find_graph(name)
+    shutil.rmtree(deploy)
+    deploy.symlink_to(small_graph.folder)
+    with pytest.raises(BundleError, match=r"deploy: extra"):
+        journey.find_graph(deploy)
+
+
+@signs
+def test_where_a_key_is_trusted_a_deploy_folder_stands_in_a_signed_bundle(
+    deploy: Path, small_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = signature.make_keys(tmp_path / "keys")
     monkeypatch.setenv(signature.TRUSTED_KEY, str(public))
     with pytest.raises(BundleError, match="is not signed"):
+        journey.find_graph(deploy)
+    manifest = deploy.parent / "manifest.json"
+    signature.write(manifest, private)
+    assert journey.find_graph(deploy).sha256 == small_graph.sha256
+    assert journey.find_graph(small_graph.folder)  # one's own Graph folder is no bundle's
+    text = manifest.read_text()
+    manifest.write_text(text.replace("  ", " \t", 1))
+    with pytest.raises(BundleError, match=r"manifest\.json: was changed"):
+        journey.find_graph(deploy)
+    manifest.unlink()
+    with pytest.raises(BundleError, match=r"manifest\.json: no such file"):
         journey.find_graph(deploy)
 
 

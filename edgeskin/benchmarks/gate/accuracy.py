@@ -60,14 +60,13 @@ def counted_accuracy(measurements: Measurements, card: ModelCard, accept_inherit
 
 def accuracy_terms(counted: Accuracy, gate: Gate, card: ModelCard) -> Iterator[Term]:
     """Drops, floors and ceilings of all images."""
-    figures = counted.metrics
     for metric, limit in limited_drops(gate.drop, card):
-        why_not, figure = _undefined_or_unknown(metric, figures), figures.get(metric)
+        figure, why_not = _of_enough(counted, metric, gate)
         yield from drop_terms(counted, metric, limit, figure, why_not)
     for limits, at in _ABSOLUTE:
         for metric, value in getattr(gate, limits).items():
-            figure = figures.get(metric)
-            yield counted.term(metric, value, shipped_value(figure), at, _undefined_or_unknown(metric, figures))
+            figure, why_not = _of_enough(counted, metric, gate)
+            yield counted.term(metric, value, shipped_value(figure), at, why_not)
 
 
 def drop_terms(
@@ -93,6 +92,20 @@ def limited_drops(drops: Drops, card: ModelCard) -> Iterator[tuple[str, Limit]]:
         for head in card.heads:
             if limit is not None and head.kind in kinds:
                 yield (key if head.kind == "mask" else f"{head.name}_{key}"), limit
+
+
+def _of_enough(counted: Accuracy, metric: str, gate: Gate) -> tuple[MetricFigure | None, str]:
+    """The figure of a metric, None where it rests on fewer images than the gate demands; and why there is no value."""
+    figure = counted.metrics.get(metric)
+    if counted.report is None or figure is None or not figure.n:
+        return None, _undefined_or_unknown(metric, counted.metrics)
+    if figure.n < gate.minimum:
+        return None, f"only {figure.n} images count for it, and the gate demands {gate.minimum} (minimum)"
+    weakest = (counted.report.weakest or {}).get(metric)
+    if weakest and weakest < gate.minimum_per_class:
+        demanded = f"the gate demands {gate.minimum_per_class} (minimum_per_class)"
+        return None, f"only {weakest} images are of a class that it needs, and {demanded}"
+    return figure if weakest != 0 else None, _undefined_or_unknown(metric, counted.metrics)
 
 
 def _undefined_or_unknown(metric: str, figures: Collection[str]) -> str:

@@ -80,6 +80,8 @@ class Subgroups(Frozen):
 class Gate(Frozen):
     """What must hold of one bundle; what is left out is not promised.
 
+    minimum: so many images must count for a metric that is limited below, and minimum_per_class of each class that it
+    needs; of fewer it was not measured. Their defaults hold also where a file leaves them out.
     drop: float → int8. floor: as `Floors`. ceiling: the same for what is better where it is less (`melanoma_ece`).
     subgroup: besides, of every subgroup.
     equivalent: the artifact computes what the network it was built from computes, as `Equivalence` defines it; where
@@ -92,6 +94,8 @@ class Gate(Frozen):
     """
 
     description: str = ""
+    minimum: Annotated[int, Field(ge=1)] = 100
+    minimum_per_class: Annotated[int, Field(ge=1)] = 15
     drop: Drops = Drops()
     floor: Floors = Field(default_factory=dict)
     ceiling: dict[Annotated[Name, AfterValidator(_lower_is_better)], Share] = Field(default_factory=dict)
