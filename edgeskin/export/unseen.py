@@ -1,4 +1,6 @@
-"""Images that a network cannot be judged on: those it was trained on, and other copies of the same photographs."""
+"""Images that a network cannot be judged on: those it was trained on, other copies of the same photographs, and the
+same picture twice.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +25,8 @@ _NAMED = 5
 class Unseen:
     """Cases that a network may be judged on.
 
-    left_out: ids of the others, sorted; None where nobody can tell. cautions: what was left out, or could not be
-    looked for.
+    left_out: ids of those that it met in training, sorted; None where nobody can tell. cautions: what was left out, or
+    could not be looked for.
     """
 
     cases: tuple[Case, ...]
@@ -34,7 +36,8 @@ class Unseen:
 
 def unseen(graph: Graph, cases: Sequence[Case], folder: Cases, progress: Progress) -> Unseen:
     """The cases without those that are the same photograph as one that the network was trained on: by the pairs that
-    the folder lists, and, of the training images that the folder holds, by file, by pixels and by looks.
+    the folder lists, and, of the training images that the folder holds, by file, by pixels and by looks. Of cases with
+    the same pixels the first one counts.
 
     Raises: DataError where the network was trained on one of the cases itself, nothing is left, or an image is
     unreadable; GraphError, RunError as `trained_on`.
@@ -42,7 +45,8 @@ def unseen(graph: Graph, cases: Sequence[Case], folder: Cases, progress: Progres
     learnt = trained_on(graph)
     if learnt is None:
         words = f"it is not known which images {graph.card.name} was trained on: none was looked for among these"
-        return Unseen(tuple(cases), None, (words,))
+        kept, copies = _once(cases, _prints(cases, (), progress))
+        return Unseen(kept, None, (words, *copies))
     ids = {case.image_id for case in cases}
     if met := sorted(ids & learnt):
         raise DataError(
@@ -50,7 +54,8 @@ def unseen(graph: Graph, cases: Sequence[Case], folder: Cases, progress: Progres
             f"({_few(met)}); its figures there mean nothing. Give another --split or other --data"
         )
     held = [case for case in folder.cases if case.image_id in learnt]
-    left_out = ids & (_listed(folder, learnt) | _alike(cases, held, progress))
+    prints = _prints(cases, held, progress)
+    left_out = ids & (_listed(folder, learnt) | _alike(prints, progress))
     cautions = []
     if left_out:
         cautions.append(
@@ -65,7 +70,8 @@ def unseen(graph: Graph, cases: Sequence[Case], folder: Cases, progress: Progres
     kept = tuple(case for case in cases if case.image_id not in left_out)
     if not kept:
         raise DataError(f"{folder.folder}: {cautions[0]}. Nothing is left to measure; give other images")
-    return Unseen(kept, tuple(sorted(left_out)), tuple(cautions))
+    kept, copies = _once(kept, prints)
+    return Unseen(kept, tuple(sorted(left_out)), (*cautions, *copies))
 
 
 def trained_on(graph: Graph) -> frozenset[str] | None:
@@ -103,14 +109,31 @@ def _listed(folder: Cases, learnt: frozenset[str]) -> set[str]:
     return {one for pair in known_pairs([folder.folder]) for one in pair if learnt.intersection(pair)}
 
 
-def _alike(cases: Sequence[Case], held: Sequence[Case], progress: Progress) -> set[str]:
-    """Whatever is the same file, pixels or photograph as a training image that is at hand."""
+def _once(cases: Sequence[Case], prints: Sequence[Print]) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    """The cases without those that have the pixels of an earlier one, and what to say of that."""
+    pixels = {one.image_id: one.pixel_sha256 for one in prints}
+    first = {pixels[case.image_id]: case for case in reversed(cases)}
+    kept = tuple(case for case in cases if first[pixels[case.image_id]] is case)
+    copies = sorted({case.image_id for case in cases} - {case.image_id for case in kept})
+    if not copies:
+        return kept, ()
+    words = f"{len(copies)} of {len(cases)} images have the pixels of another one and count no second time"
+    return kept, (f"{words}: {_few(copies)}",)
+
+
+def _prints(cases: Sequence[Case], held: Sequence[Case], progress: Progress) -> list[Print]:
+    """Of what is judged, and of the training images that are at hand."""
     marked = [*((case, _JUDGED) for case in cases), *((case, _TRAINED) for case in held)]
     prints: list[Print] = []
     with ThreadPoolExecutor(device.usable_cores()) as pool:
-        for one in pool.map(_print, marked if held else ()):
+        for one in pool.map(_print, marked):
             prints.append(one)
-            progress("comparing with what was trained on", len(prints), len(marked))
+            progress("looking for copies", len(prints), len(marked))
+    return prints
+
+
+def _alike(prints: Sequence[Print], progress: Progress) -> set[str]:
+    """Whatever is the same file, pixels or photograph as a training image that is at hand."""
     pairs = exact_duplicates(prints) + near_duplicates(prints, progress, split=_JUDGED)
     return {one for pair in pairs if pair.crosses_splits for one in (pair.first, pair.second)}
 

@@ -95,6 +95,17 @@ def test_a_pair_that_the_folder_lists_is_left_out(graph: Graph, data: Cases) -> 
     assert any("1 of the 1 training images are not in data" in each for each in found.cautions)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_one_photograph_under_many_names_counts_once(graph: Graph, data: Cases, known: bool) -> None:
+    first, *others = data.split("val")[2:6]
+    for one in others:
+        Image.fromarray(read_image(first)).save(one.image, compress_level=1)
+    found = of_val(knowing(graph, ids_of(data.split("train"))) if known else graph, data)
+    assert ids_of(found.cases) == [one for one in ids_of(data.split("val")) if one not in ids_of(others)]
+    assert any("3 of 9 images have the pixels of another one" in each for each in found.cautions)
+    assert found.left_out == (() if known else None)
+
+
 def test_where_nothing_is_left_nothing_is_measured(graph: Graph, data: Cases) -> None:
     train = data.split("train")
     for mine, theirs in zip(data.split("val"), train, strict=False):
