@@ -11,7 +11,7 @@ from edgeskin.benchmarks.gate import Gate, Verdict
 from edgeskin.benchmarks.measurements import AccuracyReport, Form, Measurements
 from edgeskin.benchmarks.repaired import Repair
 from edgeskin.benchmarks.report import Report
-from edgeskin.contract import bundle
+from edgeskin.contract import bundle, signature
 from edgeskin.contract.bundle import Bundle
 from edgeskin.contract.model import ModelCard
 from edgeskin.data.duplicates import Progress
@@ -26,6 +26,7 @@ from edgeskin.export.measure import measure
 from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import PARTS, TRAINING_IDS, Graph
 from edgeskin.targets.base import Artifact
+from edgeskin.targets.tensorrt.deploy import RECIPE
 
 GRAPH_IN_RUN = "graph"
 """The folder of a run that holds its Graph."""
@@ -49,8 +50,8 @@ class Exported:
 def find_graph(source: Path | None = None, say: Say = silent) -> Graph:
     """The Graph folder that a path means: itself, that of a run (made if need be), or the shipped release for None.
 
-    Raises: GraphError where `source` is neither; RunError for a run that cannot be exported; MissingDependencyError
-    where a run must be traced and torch is not installed.
+    Raises: GraphError where `source` is neither; BundleError for a deploy folder whose bundle was changed; RunError for
+    a run that cannot be exported; MissingDependencyError where a run must be traced and torch is not installed.
     """
     folder = shipped.default_release() if source is None else source
     if (folder / bundle.MANIFEST).is_file():
@@ -60,8 +61,7 @@ def find_graph(source: Path | None = None, say: Say = silent) -> Graph:
             f"{folder}: is a bundle, the end of the journey. Give the run or Graph folder it came from{other}"
         )
     if (folder / "model.json").is_file():
-        if bundle.lists(folder.parent, folder.name):
-            Bundle.open(folder.parent)  # a deploy folder is worth what its bundle is
+        _demand_bundle(folder)
         return Graph.open(folder)
     if not (folder / "run.json").is_file():
         raise GraphError(f"{folder}: neither a run (run.json) nor a Graph folder (model.json, fp32.onnx, int8.onnx)")
@@ -69,6 +69,17 @@ def find_graph(source: Path | None = None, say: Say = silent) -> Graph:
     if not _is_traced(place, state):
         _trace(folder, place, state, say)
     return Graph.open(place)
+
+
+def _demand_bundle(folder: Path) -> None:
+    """A deploy folder is worth what its bundle is, by whatever path it is named.
+
+    Raises: BundleError where that was changed in any file, or is not signed by the key that is trusted here.
+    """
+    for place in {folder.absolute(), folder.resolve()}:
+        is_deploy = signature.trusted() is not None and (place / RECIPE).is_file()
+        if is_deploy or bundle.lists(place.parent, place.name):
+            Bundle.intact(place.parent)
 
 
 def _is_traced(place: Path, state: str) -> bool:
@@ -153,7 +164,7 @@ def export(
         layers = size.by_layer(target.read(artifact), artifact.precision)
         written = _report(graph, artifact, building, form, measured, verdict, profile, out)
         found = Repair.read(graph.folder / repaired.FILE)
-        written = written.model_copy(update={"layer_sizes": layers, "repair": found})
+        written = written.model_copy(update={"layer_sizes": layers, "repair": found and found.judged(verdict.state)})
         report.write(building, written)
         model_card.write(building, written, graph)
         if sbom.missing() is None:
