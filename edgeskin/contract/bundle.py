@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, field_validator
@@ -70,7 +70,8 @@ class Manifest(Frozen):
     def _stay_inside(cls, entries: Mapping[str, FileEntry]) -> Mapping[str, FileEntry]:
         for name in entries:
             path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
+            inside = not path.is_absolute() and not PureWindowsPath(name).drive and ".." not in path.parts
+            if not inside or "\\" in name or str(path) != name or not name.isprintable():
                 raise ValueError(f"{name!r} is not a plain path inside the bundle")
         return entries
 
@@ -105,6 +106,8 @@ class Bundle:
         if not manifest.of(manifest.artifact) or "model.json" not in needed:
             raise BundleError(f"{folder / MANIFEST}: lists no artifact or no model.json. Export the bundle again")
         problems = [problem for name, entry in needed.items() if (problem := _difference(folder, name, entry))]
+        below = f"{manifest.artifact}/"
+        problems += [problem for name, problem in _extra(folder, manifest).items() if name.startswith(below)]
         if problems:
             what = "; ".join(problems)
             raise BundleError(
@@ -144,8 +147,11 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no regular file")
         text = path.read_bytes().decode()
         value = json.loads(text)
+        files.json_text(value).encode()  # half a letter can be written in JSON, and in no file
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(f"{path}: no such file. A bundle is a folder that `edgeskin export` wrote") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -226,8 +232,12 @@ def verify(folder: Path) -> tuple[str, ...]:
     """
     manifest = read_manifest(folder)
     listed = (_difference(folder, name, entry) for name, entry in sorted(manifest.files.items()))
-    extra = (f"{name}: extra, not in the manifest" for name in _members(folder) if name not in manifest.files)
-    return tuple(problem for problem in listed if problem is not None) + tuple(extra)
+    return tuple(problem for problem in listed if problem is not None) + tuple(_extra(folder, manifest).values())
+
+
+def _extra(folder: Path, manifest: Manifest) -> dict[str, str]:
+    """By name what lies in a bundle and not in its manifest, a sentence each."""
+    return {name: f"{name}: extra, not in the manifest" for name in _members(folder) if name not in manifest.files}
 
 
 def refuse_to_replace(folder: Path) -> None:
@@ -266,17 +276,25 @@ def _members(folder: Path) -> list[str]:
         below = Path(root)
         links = [name for name in subfolders if (below / name).is_symlink()]
         found += [(below / name).relative_to(folder).as_posix() for name in [*names, *links]]
-    outside = (MANIFEST, SIGNATURE)
-    return sorted(name for name in found if name not in outside and not name.startswith(f"{ATTESTATIONS}/"))
+    return sorted(name for name in found if name not in (MANIFEST, SIGNATURE) and not _attests(folder, name))
+
+
+def _attests(folder: Path, name: str) -> bool:
+    """Whether a file stands where attestations do, and is one by its name."""
+    path = PurePosixPath(name)
+    place = folder / name
+    return (
+        path.parent.as_posix() == ATTESTATIONS and path.suffix == ".json" and not place.is_symlink() and place.is_file()
+    )
 
 
 def _difference(folder: Path, name: str, entry: FileEntry) -> str | None:
     path = folder / name
-    if path.is_symlink():
-        return f"{name}: changed, a link stands in its place"
-    if not path.is_file():
-        return f"{name}: missing"
     try:
+        if path.is_symlink():
+            return f"{name}: changed, a link stands in its place"
+        if not path.is_file():
+            return f"{name}: missing"
         size_bytes = path.stat().st_size
         if size_bytes != entry.size_bytes:
             return f"{name}: changed, {size_bytes} bytes instead of {entry.size_bytes}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -168,12 +169,53 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
             bundle.verify(folder)
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a\\b", "a//b"])
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc/passwd", "a\\b", "a//b", "C:/x", "C:x", "a\x1b[2Jb", "a\nb", "\u202ea"]
+)
 def test_a_manifest_cannot_point_outside_its_bundle(tmp_path: Path, name: str) -> None:
     folder = fill(tmp_path / "b")
     edit(folder, files={name: {"sha256": "a" * 64, "size_bytes": 1}})
     with pytest.raises(BundleError, match="not a plain path inside the bundle"):
         bundle.verify(folder)
+
+
+def test_a_name_that_no_file_can_have_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "b")
+    path, name = folder / "manifest.json", "x" * 5000
+    told = json.loads(path.read_text()) | {"format": 1}
+    del told["checksum"]
+    told["files"][name] = {"sha256": "a" * 64, "size_bytes": 1}
+    path.write_text(json.dumps(told))
+    (problem,) = bundle.verify(folder)
+    assert problem.startswith(f"{name}: cannot be read: ")
+
+
+def test_half_a_letter_in_a_manifest_is_refused(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "b")
+    edit(folder, target="\ud800")
+    with pytest.raises(BundleError, match=r"manifest\.json: cannot be read as JSON"):
+        Bundle.open(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.sig", "model.json", "model.onnx"])
+def test_what_would_never_end_is_not_read(tmp_path: Path, name: str) -> None:
+    folder = fill(tmp_path / "b")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(BundleError, match=rf"{name}: (.* no regular file|missing|is no signature)"):
+        Bundle.open(folder)
+
+
+def test_only_plain_json_is_an_attestation(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "b")
+    (folder / "attestations" / "more").mkdir(parents=True)
+    for name in ("phone.json", "phone.exe", "more/phone.json"):
+        (folder / "attestations" / name).write_text("{}")
+    (folder / "attestations" / "link.json").symlink_to(folder / "attestations" / "phone.json")
+    assert bundle.verify(folder) == tuple(
+        f"attestations/{name}: extra, not in the manifest" for name in ("link.json", "more/phone.json", "phone.exe")
+    )
 
 
 def test_a_damaged_manifest_names_the_wrong_field(tmp_path: Path) -> None:
@@ -194,6 +236,12 @@ def test_an_artifact_may_be_a_folder(tmp_path: Path) -> None:
     assert Bundle.open(folder).artifact.is_dir()
     (folder / "model.mlpackage" / "weight.bin").write_bytes(b"v")
     with pytest.raises(BundleError, match=r"model\.mlpackage/weight\.bin: changed"):
+        Bundle.open(folder)
+    (folder / "model.mlpackage" / "weight.bin").write_bytes(b"w")
+    (folder / "notes.txt").write_text("mine")
+    assert Bundle.open(folder)
+    (folder / "model.mlpackage" / "more.bin").write_bytes(b"w")
+    with pytest.raises(BundleError, match=r"model\.mlpackage/more\.bin: extra"):
         Bundle.open(folder)
 
 
