@@ -32,30 +32,73 @@ def read(manifest: Path) -> str | None:
     """The key that signed a manifest: the SHA-256 of its public half, None where nobody signed.
 
     No key is needed, so this tells what the signature claims, and that it is of this manifest; not that it is genuine.
+    All of the file must read as `sign` writes it. The name of the key and the signature proper, between them a hundred
+    bytes or two, can be checked with the key alone.
     Raises: BundleError where it is damaged, or of another manifest.
     """
     path = manifest.with_name(NAME)
     if not path.exists() and not path.is_symlink():
         return None
     try:
-        value = json.loads(path.read_bytes().decode())
-        envelope = value["dsseEnvelope"]
-        statement = json.loads(_decoded(envelope["payload"]))
-        _decoded(envelope["signatures"][0]["sig"])
-        signed = [resource["digest"] for resource in statement["predicate"]["resources"]]
-        key = value["verificationMaterial"]["publicKey"]["hint"]
-        if not re.fullmatch("[0-9a-f]{64}", key):
-            raise ValueError("it names no key")
+        if not path.is_file():
+            raise ValueError("it is no regular file")
+        text = path.read_bytes().decode()
+        value = json.loads(text)
+        payload = _decoded(value["dsseEnvelope"]["payload"]).decode()
+        statement = json.loads(payload)
+        key, proper = value["verificationMaterial"]["publicKey"]["hint"], value["dsseEnvelope"]["signatures"][0]["sig"]
+        signed = statement["predicate"]["resources"][0]["digest"]
+        statement["predicate"]["serialization"]["ignore_paths"].sort()
+        _decoded(proper)
+        if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in (key, signed)):
+            raise ValueError("it names no key or no manifest")
+        if value != _envelope(value["dsseEnvelope"]["payload"], key, proper):
+            raise ValueError("it is another kind of envelope")
+        if statement != _statement(manifest.name, signed):
+            raise ValueError("it states something else than the hash of a manifest")
+        if text != json.dumps(value, separators=(",", ":")) or payload != json.dumps(json.loads(payload), indent=2):
+            raise ValueError("it is spelt in another way")
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path}: is no signature that `edgeskin sign` wrote. {_AGAIN}") from error
-    if signed != [files.sha256(manifest)]:
+    if signed != files.sha256(manifest):
         raise BundleError(f"{path}: signs another {manifest.name} than the one beside it. {_AGAIN}")
     return str(key)
 
 
 _AGAIN = "Take a fresh copy of the bundle, or remove the signature and sign again"
+
+
+def _statement(name: str, signed: str) -> dict[str, object]:
+    """What model-signing 1.1 states of one file of this name and hash; it writes the ignored paths in any order."""
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": name, "digest": {"sha256": hashlib.sha256(bytes.fromhex(signed)).hexdigest()}}],
+        "predicateType": "https://model_signing/signature/v1.0",
+        "predicate": {
+            "resources": [{"algorithm": "sha256", "digest": signed, "name": "."}],
+            "serialization": {
+                "ignore_paths": [".git", ".gitattributes", ".github", ".gitignore"],
+                "hash_type": "sha256",
+                "method": "files",
+                "allow_symlinks": False,
+            },
+        },
+    }
+
+
+def _envelope(payload: str, key: str, proper: str) -> dict[str, object]:
+    """What it puts around a statement. proper: the signature, in base64."""
+    return {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {"publicKey": {"hint": key}, "tlogEntries": []},
+        "dsseEnvelope": {
+            "payload": payload,
+            "payloadType": "application/vnd.in-toto+json",
+            "signatures": [{"sig": proper, "keyid": ""}],
+        },
+    }
 
 
 def _decoded(text: str) -> bytes:
@@ -127,7 +170,7 @@ def doubts(manifest: Path) -> Iterator[str]:
     else:
         yield (
             f"warning: {manifest.parent}: is signed by the key {key[:_SHOWN]}…, which was not checked. "
-            f"Name its public half in {TRUSTED_KEY}"
+            f"Name its public half in {TRUSTED_KEY}: nothing else tells a signature from letters"
         )
 
 

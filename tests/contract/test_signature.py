@@ -1,6 +1,7 @@
 """Signatures: whose word counts, and that nothing that was changed passes."""
 
 import base64
+import hashlib
 import json
 import random
 from collections.abc import Iterator
@@ -75,11 +76,35 @@ def test_nothing_signed_is_one_line_of_doubt_and_opens(folder: Path) -> None:
 
 def statement(sha256: str) -> dict[str, object]:
     """A file shaped like a signature that names a manifest; what signs it is worth nothing."""
-    payload = base64.b64encode(json.dumps({"predicate": {"resources": [{"digest": sha256}]}}).encode()).decode()
-    return {
-        "verificationMaterial": {"publicKey": {"hint": "c" * 64}},
-        "dsseEnvelope": {"payload": payload, "signatures": [{"sig": "QUJD"}]},
+    ignored = [".git", ".gitattributes", ".github", ".gitignore"]
+    subject = hashlib.sha256(bytes.fromhex(sha256)).hexdigest()
+    told = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "manifest.json", "digest": {"sha256": subject}}],
+        "predicateType": "https://model_signing/signature/v1.0",
+        "predicate": {
+            "resources": [{"algorithm": "sha256", "digest": sha256, "name": "."}],
+            "serialization": {
+                "ignore_paths": ignored,
+                "hash_type": "sha256",
+                "method": "files",
+                "allow_symlinks": False,
+            },
+        },
     }
+    return {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {"publicKey": {"hint": "c" * 64}, "tlogEntries": []},
+        "dsseEnvelope": {
+            "payload": base64.b64encode(json.dumps(told, indent=2).encode()).decode(),
+            "payloadType": "application/vnd.in-toto+json",
+            "signatures": [{"sig": "QUJD", "keyid": ""}],
+        },
+    }
+
+
+def put(folder: Path, value: object) -> None:
+    (folder / "manifest.sig").write_text(json.dumps(value, separators=(",", ":")))
 
 
 @pytest.mark.parametrize("text", ["", "signed", "[]", "{}", "[" * 100_000, '{"dsseEnvelope": {"payload": "!"}}'])
@@ -91,11 +116,11 @@ def test_a_file_that_is_no_signature_is_refused_without_any_key(folder: Path, te
 
 def test_a_signature_of_another_manifest_is_refused_without_any_key(folder: Path) -> None:
     manifest = folder / "manifest.json"
-    (folder / "manifest.sig").write_text(json.dumps(statement(Bundle.open(folder).sha256)))
+    put(folder, statement(Bundle.open(folder).sha256))
     assert signature.read(manifest) == "c" * 64
     (line,) = signature.doubts(manifest)
     assert "is signed by the key cccccccccccccccc…, which was not checked" in line
-    (folder / "manifest.sig").write_text(json.dumps(statement("d" * 64)))
+    put(folder, statement("d" * 64))
     with pytest.raises(BundleError, match=r"signs another manifest\.json than the one beside it"):
         Bundle.open(folder)
 
@@ -104,7 +129,7 @@ def test_base64_that_says_the_same_in_other_letters_is_refused(folder: Path) -> 
     written = statement(Bundle.open(folder).sha256)
     for sig in ("QUJD\n", "QUI=", "QUJ="):  # the last: bits that no decoder looks at
         written["dsseEnvelope"]["signatures"][0]["sig"] = sig  # type: ignore[index]
-        (folder / "manifest.sig").write_text(json.dumps(written))
+        put(folder, written)
         if sig == "QUI=":
             assert signature.read(folder / "manifest.json") == "c" * 64
         else:
@@ -167,7 +192,7 @@ def test_a_signature_that_only_claims_the_key_is_refused(signed: Path, keys: tup
     other, _ = signature.make_keys(tmp_path / "other")
     signature.write(signed / "manifest.json", other)
     theirs = json.loads(path.read_text())
-    path.write_text(json.dumps(theirs | {"verificationMaterial": ours["verificationMaterial"]}))
+    put(signed, theirs | {"verificationMaterial": ours["verificationMaterial"]})
     with pytest.raises(BundleError, match="is not a signature of this bundle by the key"):
         signature.check(signed / "manifest.json", keys[1])
 
@@ -188,6 +213,23 @@ def test_no_flipped_byte_of_a_signed_bundle_passes_with_its_key(signed: Path, ke
     assert passes(signed, keys[1])
     assert [path.name for path in flips(signed, 1000) if passes(signed, keys[1])] == []
     assert passes(signed, keys[1])
+
+
+@signs
+def test_without_a_key_only_the_signature_proper_and_the_name_of_its_key_may_be_anything(signed: Path) -> None:
+    path = signed / "manifest.sig"
+    whole = path.read_text()
+    value = json.loads(whole)
+    unchecked = (value["verificationMaterial"]["publicKey"]["hint"], value["dsseEnvelope"]["signatures"][0]["sig"])
+    spans = [range(whole.index(part), whole.index(part) + len(part)) for part in unchecked]
+    for at, letter in enumerate(whole):
+        if any(at in span for span in spans):
+            continue
+        path.write_text(whole[:at] + chr(ord(letter) ^ 1) + whole[at + 1 :])
+        with pytest.raises(BundleError):
+            signature.read(signed / "manifest.json")
+    path.write_text(whole)
+    assert [at.name for at in flips(signed, 200) if at != path and passes(signed, None)] == []
 
 
 def test_no_flipped_byte_of_an_unsigned_bundle_passes_either(folder: Path) -> None:
