@@ -5,7 +5,7 @@ It is part of a Graph folder whose int8.onnx was repaired, as `repair.json`, and
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
@@ -17,6 +17,7 @@ from edgeskin.errors import GraphError
 from edgeskin.graph.folder import REPAIR
 from edgeskin.graph.island import Way
 
+Outcome: TypeAlias = Literal["passed", "pending", "failed"]
 FILE = REPAIR
 _WORST = 15
 """So many groups of layers are shown; the file has them all."""
@@ -68,7 +69,7 @@ class RepairStep(Frozen):
     size_mib: Measured = None
     speedup_vs_fp32: Measured = None
     drops: dict[str, Measured] = Field(default_factory=dict)
-    judged: Literal["passed", "pending", "failed"] | None = None
+    judged: Outcome | None = None
 
 
 class Repair(Frozen):
@@ -98,6 +99,14 @@ class Repair(Frozen):
             raise GraphError(f"{path}: cannot be read: {error.strerror}") from error
         except ValidationError as error:
             raise GraphError(f"{path}: {wrong_fields(error)}. Repair the network again") from error
+
+    def judged(self, state: Outcome) -> "Repair":
+        """The same beside the verdict on its last network, which was not known when it was written."""
+        if not self.steps:
+            return self
+        *before, last = self.steps
+        update: dict[str, object] = {"steps": (*before, last.model_copy(update={"judged": state}))}
+        return self.model_copy(update=update | ({"stopped": "the gate passed"} if state == "passed" else {}))
 
     @property
     def sentence(self) -> str:

@@ -63,3 +63,14 @@ def test_a_damaged_file_is_named(content: str, tmp_path: Path) -> None:
     path.write_text(content)
     with pytest.raises(GraphError, match=r"repair\.json: .*Repair the network again"):
         Repair.read(path)
+
+
+def test_the_last_network_stands_beside_its_verdict() -> None:
+    """It is judged after the file was written."""
+    passed = REPAIR.judged("passed")
+    assert [step.judged for step in passed.steps[:-1]] == [step.judged for step in REPAIR.steps[:-1]]
+    assert (passed.steps[-1].judged, passed.stopped) == ("passed", "the gate passed")
+    assert "Stopped: the gate passed." in repaired.markdown(passed)
+    failed = REPAIR.judged("failed")
+    assert (failed.steps[-1].judged, failed.stopped) == ("failed", REPAIR.stopped)
+    assert REPAIR.model_copy(update={"steps": ()}).judged("passed").steps == ()

@@ -130,7 +130,7 @@ class _Repairing:
             tried = candidates.tried(ways)
             self._steps.append(tried.step)
             candidates.say(f"in float: {'; '.join(each.sentence for each in tried.step.returned)}")
-            candidates.say(f"error {tried.step.error:.4g}")
+            candidates.say(f"error {tried.step.error:.4g} (mean difference from float)")
             if tried.spent:
                 stopped = f"one more group would break {', '.join(tried.spent)}"
                 break
@@ -143,7 +143,11 @@ class _Repairing:
                     break
         if best != self._exported:
             self._export(best, stopped)
-        candidates.say(f"stopped: {stopped}")
+        passed = self._done.verdict.state == "passed"
+        candidates.say("repaired: the gate passed" if passed else f"stopped: {stopped}")
+        if judging and self._exported:
+            again = f"edgeskin evaluate {self._place} --data {self._data} --split {candidates.profile.split}"
+            candidates.say(f"Evidence for its other targets: {again}")
         return self._done
 
     def _export(self, ways: Ways, stopped: str) -> None:
