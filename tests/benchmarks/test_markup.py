@@ -122,9 +122,11 @@ def structure(source: str) -> tuple[list[str], list[list[str]], list[str]]:
 def test_a_report_of_hostile_strings_is_built_as_an_honest_one(card: ModelCard, measured: Measurements) -> None:
     whole = whole_report.whole(measured)
     assert whole.placement is not None
-    layers = (LayerFigure(name="conv", type="Conv", precision="int8", nodes=("a", "b")),)
+    layers = (LayerFigure(name="conv", type="Conv", precision="Int8" + DEFACED, nodes=("a", "b")),)
     place = whole.placement.model_copy(update={"layers": layers, "partitions": 1, "undelegated": ("ADD (1)",)})
-    honest = whole_report.report(card, whole.model_copy(update={"placement": place}))
+    assert whole.accuracy is not None
+    accuracy = whole.accuracy.model_copy(update={"seen_in_training": ("ISIC_0000001",)})
+    honest = whole_report.report(card, whole.model_copy(update={"placement": place, "accuracy": accuracy}))
     hostile = Report.model_validate(defaced(honest.model_dump(mode="json")))
     text = markdown.render(hostile)
     assert text.count("img src=x") > 50

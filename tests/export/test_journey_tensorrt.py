@@ -121,6 +121,7 @@ def test_a_file_that_the_parser_reads_as_another_network_fails(
     assert done.verdict.exit_code == 3
 
 
+@with_parser
 def test_two_files_of_a_precision_that_differ_are_refused(
     small_graph: Graph, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import metadata_graphs
 import numpy as np
@@ -299,6 +300,13 @@ def test_a_file_with_another_input_is_refused_when_opened(tmp_path: Path) -> Non
     onnx.save(raw.model(), tmp_path / "model.onnx")
     with pytest.raises(TargetError, match=r"its inputs are image .*age"):
         OnnxSession(tmp_path / "model.onnx")
+
+
+def test_a_session_that_runs_elsewhere_than_asked_is_refused(fp32: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = SimpleNamespace(get_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: elsewhere)
+    with pytest.raises(TargetError, match=r"runs it on CUDAExecutionProvider, not on CPUExecutionProvider"):
+        OnnxSession(fp32.path)
 
 
 def test_a_weight_that_two_layers_read_runs_where_the_cpu_may_saturate(
