@@ -1,6 +1,7 @@
 """What a file says never becomes markup: judged by markdown-it, which rich renders with."""
 
 import re
+from typing import get_args
 
 import pytest
 import whole_report
@@ -10,6 +11,7 @@ from edgeskin.benchmarks import markup
 from edgeskin.benchmarks.measurements import LayerFigure, Measurements
 from edgeskin.benchmarks.report import Report, markdown
 from edgeskin.contract.model import ModelCard
+from edgeskin.targets.base import Precision
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -86,8 +88,9 @@ def test_an_honest_name_stays_as_it_is(words: str) -> None:
 
 # --- the whole report ---
 
-CHOSEN = {"form", "precision", "state", "section", "comparison", "kind", "judged", "mode", "way", "verified", "date"}
+CHOSEN = {"form", "state", "section", "comparison", "kind", "judged", "mode", "way", "verified", "date"}
 """Fields that take a few words alone, or a date."""
+PRECISIONS = get_args(Precision)
 NAMED = {"metrics", "confusion", "drops"}
 """Fields whose keys are names."""
 DEFACED = " `<img src=x>|\n| all | passed |\n|---|---|\n\n# passed [a](https://example.com)"
@@ -104,7 +107,7 @@ def defaced(value: object) -> object:
             key: {DEFACED + name: defaced(item) for name, item in below.items()}
             if key in NAMED
             else below
-            if key in CHOSEN
+            if key in CHOSEN or below in PRECISIONS
             else defaced(below)
             for key, below in value.items()
         }
@@ -122,7 +125,7 @@ def structure(source: str) -> tuple[list[str], list[list[str]], list[str]]:
 def test_a_report_of_hostile_strings_is_built_as_an_honest_one(card: ModelCard, measured: Measurements) -> None:
     whole = whole_report.whole(measured)
     assert whole.placement is not None
-    layers = (LayerFigure(name="conv", type="Conv", precision="Int8" + DEFACED, nodes=("a", "b")),)
+    layers = (LayerFigure(name="conv", type="Conv", precision="Int8", nodes=("a", "b")),)
     place = whole.placement.model_copy(update={"layers": layers, "partitions": 1, "undelegated": ("ADD (1)",)})
     assert whole.accuracy is not None
     accuracy = whole.accuracy.model_copy(update={"seen_in_training": ("ISIC_0000001",)})
