@@ -17,7 +17,7 @@ Words = Annotated[str, Field(min_length=1)]
 class Ceiling(Frozen):
     """The most that a figure may be, and where that comes from: a title and its publisher, or how it was derived."""
 
-    at_most: Annotated[float, Field(gt=0)]
+    at_most: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     source: Words
 
 

@@ -6,9 +6,10 @@ that it can be written as JSON and can never be mistaken for a good value.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from edgeskin.contract.model import Frozen
 from edgeskin.targets.base import Placement, Precision
@@ -42,6 +43,9 @@ Verified: TypeAlias = Literal["device", "parser", "graph"]
 """Who answered for an artifact: a device; or, where no engine of the machine runs it, our executor on what the engine's
 own parser (`parser`), or edgeskin alone (`graph`), made of its saved bytes."""
 
+_ROUNDING = 1e-6
+"""So far apart may be two numbers that are meant to be equal."""
+
 TO_ARTIFACT = "→ artifact"
 """How the name of the chain's last hop ends."""
 
@@ -66,6 +70,21 @@ class MetricFigure(Frozen):
     smallest_detectable_drop: Measured = None
     n: Count
 
+    @model_validator(mode="after")
+    def _is_possible(self) -> "MetricFigure":
+        ends = (*(self.ci95 or ()), *(self.float_ci95 or ()))
+        if any(value is not None and not abs(value) <= 1 + _ROUNDING for value in (self.float, self.int8)):
+            raise ValueError(f"float {self.float}, int8 {self.int8}: no metric is beyond 1")
+        if any(end is not None and not math.isfinite(end) for end in ends):
+            raise ValueError("an interval without end is no figure")
+        if self.drop is not None and self.float is not None and self.int8 is not None:
+            between = abs(self.float - self.int8)
+            if not abs(abs(self.drop) - between) <= _ROUNDING:
+                raise ValueError(f"drop {self.drop:g}, and between float and int8 are {between:g}")
+        if self.smallest_detectable_drop is not None and not self.smallest_detectable_drop >= 0:
+            raise ValueError(f"smallest_detectable_drop {self.smallest_detectable_drop:g} is less than none")
+        return self
+
     def of_float(self) -> "MetricFigure":
         """The figure of an artifact that is the float network: the same value on both sides, and no drop."""
         none = 0.0 if self.float is not None else None
@@ -79,6 +98,13 @@ class MetricFigure(Frozen):
             smallest_detectable_drop=none,
             n=self.n,
         )
+
+
+def at_most_of(metrics: Mapping[str, MetricFigure], n: int) -> None:
+    """Raises: ValueError where a metric counts more images than there are."""
+    for name, figure in metrics.items():
+        if figure.n > n:
+            raise ValueError(f"{name} counts {figure.n} of {n} images")
 
 
 class Confusion(Frozen):
@@ -212,6 +238,11 @@ class AccuracyReport(Frozen):
     worst: dict[str, tuple[WorstCase, ...]] | None = None
     seen_in_training: tuple[str, ...] | None = None
     weakest: dict[str, Count] | None = None
+
+    @model_validator(mode="after")
+    def _of_its_images(self) -> "AccuracyReport":
+        at_most_of(self.metrics, self.n)
+        return self
 
 
 class EngineGap(Frozen):
@@ -511,7 +542,7 @@ class Measurements(Frozen):
         return self.model_copy(
             update={
                 **{name: getattr(later, name) for name in sections if getattr(later, name)},
-                "verified": later.verified,
+                "verified": later.verified if later.artifact_hops else self.verified,
                 "numerics": (*earlier, *(later.numerics or self.artifact_hops)),
                 "not_measured": self.not_measured | later.not_measured,
             }

@@ -1,5 +1,7 @@
 """Which machine's figures count for a device, and what its budget adds to a gate."""
 
+import math
+
 import pytest
 from pydantic import ValidationError
 
@@ -157,3 +159,8 @@ def test_a_device_with_several_engines_counts_the_one_that_its_profile_names() -
     assert of_device(ran["TensorRT-RTX"], device) == ran["TensorRT-RTX"]
     assert of_device(ran["TensorRT"], device).memory is None
     assert of_device(ran["TensorRT-RTX"].model_copy(update={"placement": None}), device).memory is None
+
+
+def test_a_ceiling_without_end_is_a_mistake() -> None:
+    with pytest.raises(ValidationError):
+        Ceiling(at_most=math.inf, source="a wish")

@@ -50,7 +50,7 @@ def test_earlier_entries_are_kept_to_the_byte(tmp_path, entry):
 def test_the_newest_entry_of_this_very_graph_is_found(tmp_path, entry):
     path = tmp_path / "evidence.json"
     assert evidence.find(path, GRAPH, "val") is None
-    for one in (entry, _of_split(entry, "val", n=151), _of_split(entry, "val", graph_sha256=OTHER, n=7)):
+    for one in (entry, _of_split(entry, "val", n=151), _of_split(entry, "val", graph_sha256=OTHER, n=700)):
         evidence.append(path, one)
     found = evidence.find(path, GRAPH, "val")
     assert found is not None
@@ -94,6 +94,45 @@ def test_evidence_that_cannot_be_read_is_never_overwritten(tmp_path, entry):
     assert path.read_text() == '[{"split": "val"}]'
 
 
+@pytest.mark.parametrize(
+    ("n", "seen", "found"), [(135, None, 135), (134, None, 150), (134, ("p1",), 135), (100, None, 150), (12, None, 150)]
+)
+def test_a_newer_entry_of_far_fewer_images_replaces_none_of_more(tmp_path, entry, n, seen, found):
+    path = tmp_path / "evidence.json"
+    metrics = {name: one.model_copy(update={"n": n}) for name, one in entry.metrics.items()}
+    newer = entry.model_copy(update={"n": n, "metrics": metrics, "seen_in_training": seen})
+    for one in (entry, newer):
+        evidence.append(path, one)
+    kept = evidence.find(path, GRAPH, "val")
+    assert kept is not None
+    assert kept.n + len(kept.seen_in_training or ()) == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"int8": 7.65}, "no metric is beyond 1"),
+        ({"float": float("inf")}, "no metric is beyond 1"),
+        ({"drop": 0.0}, "between float and int8 are 0.001"),
+        ({"smallest_detectable_drop": -0.1}, "is less than none"),
+        ({"ci95": (0.5, float("inf"))}, "an interval without end"),
+        ({"n": 151}, "mask_jaccard counts 151 of 150 images"),
+    ],
+)
+def test_evidence_that_was_edited_to_what_cannot_be_is_refused(tmp_path, entry, changes, words):
+    path = tmp_path / "evidence.json"
+    figure = entry.metrics["mask_jaccard"].model_copy(update=changes)
+    edited = entry.model_copy(update={"metrics": {**entry.metrics, "mask_jaccard": figure}})
+    path.write_text(json.dumps([edited.model_dump()]))
+    with pytest.raises(GraphError, match=words):
+        evidence.read(path)
+
+
+def test_less_calibration_error_is_a_drop_the_other_way_and_possible(entry):
+    ece = entry.metrics["mask_jaccard"].model_copy(update={"float": 0.05, "int8": 0.07, "drop": 0.02})
+    assert type(ece).model_validate(ece.model_dump()) == ece
+
+
 def test_evidence_comes_back_as_an_inherited_report(entry, measured):
     report = entry.inherited("int8")
     assert report.inherited_from == entry.date
@@ -110,10 +149,10 @@ def test_a_float_artifact_inherits_the_float_figures_and_no_drop(entry):
 def test_figures_with_and_without_metadata_are_different_evidence(tmp_path, entry):
     path = tmp_path / "evidence.json"
     evidence.append(path, entry)
-    evidence.append(path, _of_split(entry, "val", metadata="real", n=1))
-    evidence.append(path, _of_split(entry, "val", metadata="unknown", n=2))
+    evidence.append(path, _of_split(entry, "val", metadata="real", n=151))
+    evidence.append(path, _of_split(entry, "val", metadata="unknown", n=152))
     found = {given: evidence.find(path, GRAPH, "val", metadata=given) for given in (None, "real", "unknown")}
-    assert {given: one and one.n for given, one in found.items()} == {None: 150, "real": 1, "unknown": 2}
+    assert {given: one and one.n for given, one in found.items()} == {None: 150, "real": 151, "unknown": 152}
     # An entry of a network that takes the image alone is written as it always was.
     assert ["metadata" in one for one in json.loads(path.read_text())] == [False, True, True]
     assert found["real"].inherited("int8").metadata == "real"
@@ -122,11 +161,11 @@ def test_figures_with_and_without_metadata_are_different_evidence(tmp_path, entr
 def test_each_form_of_the_quantized_network_has_evidence_of_its_own(tmp_path, entry):
     path = tmp_path / "evidence.json"
     evidence.append(path, _of_split(entry, "val"))
-    evidence.append(path, _of_split(entry, "val", form="w8a16", n=3))
+    evidence.append(path, _of_split(entry, "val", form="w8a16", n=153))
     found = {form: evidence.find(path, GRAPH, "val", form=form) for form in ("int8", "w8a16", "int8-float16", "fp16")}
     # Float is measured beside every form.
     assert {form: one and one.n for form, one in found.items()} == {
-        "int8": 150, "w8a16": 3, "int8-float16": None, "fp16": 3,
+        "int8": 150, "w8a16": 153, "int8-float16": None, "fp16": 153,
     }  # fmt: skip
     assert found["w8a16"].inherited("w8a16").form == "w8a16"
     assert found["fp16"].inherited("fp16").form is None

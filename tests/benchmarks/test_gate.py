@@ -392,6 +392,21 @@ def test_every_shipped_gate_demands_enough_images(name):
     assert (gate.minimum, gate.minimum_per_class) == (100, 15)
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("size_mib_max = inf", "size_mib_max is inf"),
+        ("latency_p90_ms_max = nan", "latency_p90_ms_max is nan"),
+        ("drop.auroc = { estimate = 0.02, bound = 0.01 }", "drop.auroc: bound 0.01 is below estimate 0.02"),
+    ],
+)
+def test_a_limit_that_limits_nothing_or_cannot_be_reached_is_a_mistake(tmp_path, line, words):
+    path = tmp_path / "gate.toml"
+    path.write_text(line)
+    with pytest.raises(RecipeError, match=words):
+        Gate.read(path)
+
+
 def test_an_unknown_gate_is_told_which_are_shipped():
     with pytest.raises(EdgeskinError, match="default"):
         Gate.find("defalt")

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from edgeskin import shipped
 from edgeskin.contract import declaration
 from edgeskin.contract.model import Frozen, Name
 
-Positive: TypeAlias = Annotated[float, Field(gt=0)]
+Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -18,6 +18,12 @@ class Limit(Frozen):
 
     estimate: Share
     bound: Share
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Limit":
+        if self.bound < self.estimate:
+            raise ValueError(f"bound {self.bound:g} is below estimate {self.estimate:g}, which could never be reached")
+        return self
 
 
 class Drops(Frozen):
