@@ -3,7 +3,7 @@
 attestations/<name>.json
 
 An attestation names the hash of the manifest, and through it every byte of what was measured. It is the word of whoever
-wrote it: nothing but a signature could make it more.
+wrote it: no signature covers it, so a bundle is signed without it, and it counts only where no key is trusted.
 """
 
 import re
@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 import edgeskin
 from edgeskin import files
 from edgeskin.benchmarks.measurements import DeviceFacts, Measurements
+from edgeskin.contract import signature
 from edgeskin.contract.bundle import ATTESTATIONS, Sha256
 from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.frozen import Frozen
@@ -49,10 +50,18 @@ class Attestation(Frozen):
 
     @property
     def uncounted(self) -> str | None:
-        """Why no gate counts it, or None."""
+        """Why no gate counts it, or None. Nobody signs it, so it counts only where no key is trusted."""
         if self.simulated:
             return "simulated, a stand-in answered in the place of an engine"
-        return "nothing on that machine runs the artifact" if self.measurements.verified != "device" else None
+        if self.measurements.verified != "device":
+            return "nothing on that machine runs the artifact"
+        if self.measurements.device is None:
+            return "it names no machine"
+        if not self.measurements.artifact_hops:
+            return "it compared the artifact with nothing"
+        if signature.trusted() is not None:
+            return f"nobody signed it, and {signature.TRUSTED_KEY} lets signed figures alone count"
+        return None
 
     @property
     def machine(self) -> str:

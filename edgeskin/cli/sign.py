@@ -20,16 +20,16 @@ def sign(
         Path | None,
         typer.Option(metavar="DIR", help="Make a pair of keys there instead: one to keep, one to give away."),
     ] = None,
-    gate: Annotated[
-        str | None, typer.Option(help="A gate file, or the name of a shipped one; otherwise that of the report.")
-    ] = None,
-    profile: Annotated[str | None, typer.Option(help="The profile to judge by; otherwise that of the report.")] = None,
+    gate: Annotated[str | None, typer.Option(help="A gate that it must pass too, a file or a shipped name.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A profile that it must pass by, too.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only what was signed.")] = False,
 ) -> None:
     """Sign a bundle, if its gate passes now.
 
     manifest.sig is written, over manifest.json and through it over every file; no network is asked. A private key that
     has a password is opened with that of the variable EDGESKIN_KEY_PASSWORD, and a new one gets it.
+
+    It must pass by the gate and profile of its own report, and without what other machines attest.
 
     Exit codes: 0 signed, 1 refused or error, 2 usage. A failed or pending bundle is never signed.
     """

@@ -180,18 +180,25 @@ def export(
     return Exported(out, written)
 
 
-def judge(folder: Path, *, rules: str | None = None, profile: str | None = None, unsigned_too: bool = False) -> Report:
+def judge(
+    folder: Path,
+    *,
+    rules: str | None = None,
+    profile: str | None = None,
+    unsigned_too: bool = False,
+    attested_too: bool = True,
+) -> Report:
     """The report of a finished bundle, judged again by what was measured when it was made, and on other machines since.
 
     rules: a gate, profile: a profile, each by path or shipped name; by default those of the report. The bundle stays as
     it is, report.json included: the manifest, and with it every signature and attestation, holds its hash.
-    unsigned_too: also where the machine trusts a key and nobody signed with it.
+    unsigned_too: also where the machine trusts a key and nobody signed with it. attested_too: by other machines' word.
 
     Raises: BundleError where the bundle or its report were changed, or an attestation is not of it; EdgeskinError where
     gate or profile are unknown.
     """
     opened = Bundle.intact(folder, unsigned_too=unsigned_too)
-    attested = attestation.read_all(folder, opened.sha256)
+    attested = attestation.read_all(folder, opened.sha256) if attested_too else ()
     written = Report.read(folder / report.JSON_NAME)
     _demand_of(opened, written)
     chosen = Profile.find(profile or written.profile)

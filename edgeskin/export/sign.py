@@ -1,12 +1,14 @@
 """Signing: a signature is the word of whoever gives it that this very bundle passed its gate."""
 
+from functools import partial
 from pathlib import Path
 
-from edgeskin.benchmarks.report import Report
+from edgeskin.benchmarks.report import JSON_NAME, Report
 from edgeskin.contract import signature
 from edgeskin.contract.bundle import MANIFEST
-from edgeskin.errors import BundleError
+from edgeskin.errors import BundleError, EdgeskinError
 from edgeskin.export import journey
+from edgeskin.export.profile import Profile
 
 
 def sign(
@@ -17,19 +19,40 @@ def sign(
     rules: str | None = None,
     profile: str | None = None,
 ) -> tuple[str, Report]:
-    """Judge a bundle as `journey.judge` does and, if it passed, sign it; the key's hash and the report.
+    """Judge a bundle and, if it passed when it was exported and passes now, sign it; the key's hash and the report.
 
-    private_key, password: as `signature.write`.
+    private_key, password: as `signature.write`. rules, profile: as of `journey.judge`. It must pass by these and by the
+    gate and profile of its report, so they can demand more and never less; a profile that is not here is given anew.
 
-    Raises: BundleError where the verdict is not passed, the bundle was changed or is signed already; EdgeskinError
-    where the key cannot be used; MissingDependencyError. Nothing is written then.
+    What other machines attest lies outside the signature and may be removed: it can fail a bundle here, and makes none
+    pass.
+
+    Raises: BundleError where a verdict is not passed, the bundle was changed or is signed already; EdgeskinError where
+    the gate, the profile or the key cannot be used; MissingDependencyError. Nothing is written then.
     """
-    report = journey.judge(folder, rules=rules, profile=profile, unsigned_too=True)
-    verdict = report.verdict
-    if verdict.state != "passed":
-        trouble = (*verdict.in_state("failed"), *verdict.in_state("pending"))
-        raise BundleError(
-            f"{folder}: not signed, its gate says {verdict.state}"
-            + "".join(f"\n  {promise.state} {promise.name}: {promise.sentence}" for promise in trouble)
-        )
+    judge = partial(journey.judge, folder, unsigned_too=True)
+    report = judge(rules=rules, profile=profile)
+    written = Report.read(folder / JSON_NAME)
+    own = partial(judge, profile=None if _is_here(written.profile) else profile)
+    alone = (written, own(attested_too=False), judge(rules=rules, profile=profile, attested_too=False))
+    for judged in (*alone, own(), report):
+        verdict = judged.verdict
+        if verdict.state != "passed":
+            trouble = (*verdict.in_state("failed"), *verdict.in_state("pending"))
+            raise BundleError(
+                f"{folder}: not signed, the gate {judged.gate} says {verdict.state}"
+                + (_UNCOVERED if report.attestations and judged in alone else "")
+                + "".join(f"\n  {promise.state} {promise.name}: {promise.sentence}" for promise in trouble)
+            )
     return signature.write(folder / MANIFEST, private_key, password), report
+
+
+_UNCOVERED = " where nothing counts but what was measured on export: no signature covers an attestation"
+
+
+def _is_here(profile: str) -> bool:
+    try:
+        Profile.find(profile)
+    except EdgeskinError:
+        return False
+    return True

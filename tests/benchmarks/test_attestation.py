@@ -8,6 +8,7 @@ import pytest
 from edgeskin.benchmarks import attestation, device
 from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.measurements import DeviceFacts
+from edgeskin.contract import signature
 from edgeskin.errors import BundleError
 
 MANIFEST = "a" * 64
@@ -57,6 +58,27 @@ def test_only_a_device_counts(attested):
     assert "not counted: simulated" in simulated.sentence
     figures = attested.measurements.model_copy(update={"verified": "graph"})
     assert attested.model_copy(update={"measurements": figures}).uncounted is not None
+
+
+def test_what_compared_nothing_or_names_no_machine_counts_nowhere(attested):
+    for change, why in (
+        ({"numerics": ()}, "compared the artifact with nothing"),
+        ({"numerics": attested.measurements.numerics[:1]}, "compared the artifact with nothing"),
+        ({"device": None}, "names no machine"),
+    ):
+        figures = attested.measurements.model_copy(update=change)
+        assert why in attested.model_copy(update={"measurements": figures}).uncounted
+
+
+def test_what_compared_nothing_leaves_the_word_of_who_did(measured):
+    by_bytes = measured.model_copy(update={"verified": "graph"})
+    assert by_bytes.overlaid(measured).verified == "device"
+    assert by_bytes.overlaid(measured.model_copy(update={"numerics": ()})).verified == "graph"
+
+
+def test_where_a_key_is_trusted_no_attestation_counts(attested, monkeypatch):
+    monkeypatch.setenv(signature.TRUSTED_KEY, "key.pem")
+    assert attested.uncounted == "nobody signed it, and EDGESKIN_TRUSTED_KEY lets signed figures alone count"
 
 
 def test_a_machine_is_called_by_its_cpu_and_system_and_never_by_its_host(monkeypatch):

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from edgeskin import optional
+from edgeskin.benchmarks.measurements import AccuracyReport, WorstCase
+from edgeskin.benchmarks.report import Report
 from edgeskin.contract import signature
+from edgeskin.errors import BundleError
+from edgeskin.screen import worst
 
 ABSENT = optional.missing("model_signing", "OpenSSL", "cryptography")
 signs = pytest.mark.skipif(ABSENT is not None, reason=str(ABSENT))
@@ -22,6 +26,14 @@ def _nobody_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def copy(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "copy"))
+
+
+@pytest.fixture
+def passed(edgeskin, small_graph, gate: Path, tmp_path: Path) -> Path:
+    """A bundle that passed its own gate."""
+    out = tmp_path / "passed"
+    assert edgeskin("export", "--from", small_graph.folder, "--target", "onnx", "--gate", gate, "--out", out).code == 0
+    return out
 
 
 @pytest.fixture
@@ -74,29 +86,29 @@ def test_signing_needs_a_bundle_and_a_key_or_makes_keys(edgeskin, bundle: Path, 
 def test_a_bundle_that_did_not_pass_is_not_signed(edgeskin, copy: Path, tmp_path: Path) -> None:
     done = edgeskin("sign", copy, "--key", tmp_path / "never-read.pem")
     assert (done.code, done.out) == (1, "")
-    assert f"error: {copy}: not signed, its gate says failed\n" in done.err
+    assert f"error: {copy}: not signed, the gate default says failed\n" in done.err
     assert not (copy / "manifest.sig").exists()
 
 
 @signs
 def test_the_whole_way_from_keys_to_findings(
-    edgeskin, copy: Path, gate: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    edgeskin, passed: Path, gate: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private, public = keys
-    done = edgeskin("sign", copy, "--key", private, "--gate", gate)
+    done = edgeskin("sign", passed, "--key", private)
     assert done.code == 0
-    assert done.out.startswith(f"signed: {copy}, by the key ")
+    assert done.out.startswith(f"signed: {passed}, by the key ")
     assert done.out.endswith(f"(gate {gate}: passed)\n")
-    done = edgeskin("verify", copy)
+    done = edgeskin("verify", passed)
     assert done.code == 0
     assert "which was not checked. Name its public half in EDGESKIN_TRUSTED_KEY" in done.err
-    done = edgeskin("verify", copy, "--key", public, "--require-signature")
+    done = edgeskin("verify", passed, "--key", public, "--require-signature")
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith(f"{copy}: every file is as it was exported, signed by the key ")
+    assert done.out.startswith(f"{passed}: every file is as it was exported, signed by the key ")
     monkeypatch.setenv(signature.TRUSTED_KEY, str(public))
-    told = json.loads(edgeskin("verify", copy, "--json").out)
+    told = json.loads(edgeskin("verify", passed, "--json").out)
     assert (told["intact"], told["signature_checked"], len(told["signed_by"])) == (True, True, 64)
-    done = edgeskin("predict", photo(copy), "--bundle", copy)
+    done = edgeskin("predict", photo(passed), "--bundle", passed)
     assert done.code == 0
     assert "warning" not in done.err
 
@@ -112,23 +124,59 @@ def test_where_a_key_is_trusted_every_command_refuses_what_it_did_not_sign(
         ("benchmark", bundle),
         ("gate", bundle),
         ("attest", bundle),
+        ("debug", bundle),
+        ("compare", bundle, bundle),
+        ("inspect", bundle),
+        ("report", bundle),
     ):
         done = edgeskin(*words)
         assert (done.code, done.out) == (1, "")
         assert "is not signed, and a signature by the key" in done.err
 
 
+@pytest.mark.parametrize("words", [("debug",), ("compare",), ("report",), ("gate",), ("attest",)])
+def test_whatever_judges_or_measures_wants_every_file_as_it_was(edgeskin, copy: Path, words: tuple[str, ...]) -> None:
+    (copy / "labels" / "diagnosis.txt").write_text("benign\n")
+    others = (copy,) if words == ("compare",) else ()
+    done = edgeskin(*words, copy, *others)
+    assert (done.code, done.out) == (1, "")
+    assert "labels/diagnosis.txt: changed" in done.err
+
+
+def test_inspect_wants_the_artifact_as_it_was(edgeskin, copy: Path) -> None:
+    artifact = copy / json.loads((copy / "manifest.json").read_text())["artifact"]
+    artifact.write_bytes(artifact.read_bytes() + b" ")
+    done = edgeskin("inspect", copy)
+    assert (done.code, done.out) == (1, "")
+    assert f"{artifact.name}: changed" in done.err
+
+
+@signs
+def test_no_picture_is_made_by_a_bundle_that_the_trusted_key_did_not_sign(
+    bundle: Path, keys: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(signature.TRUSTED_KEY, str(keys[1]))
+    report = Report.read(bundle / "report.json")
+    case = WorstCase(image_id="phantom_00000", score=0.1)
+    accuracy = AccuracyReport(
+        dataset="phantom", split="val", n=1, data_list_sha256="1" * 64, metrics={}, worst={"mask": (case,)}
+    )
+    figures = report.measurements.model_copy(update={"accuracy": accuracy})
+    with pytest.raises(BundleError, match="is not signed, and a signature by the key"):
+        worst.pictures(bundle, report.model_copy(update={"measurements": figures}), tmp_path)
+
+
 @signs
 def test_a_key_of_someone_else_and_a_damaged_signature_are_refused(
-    edgeskin, copy: Path, gate: Path, keys: tuple[Path, Path], tmp_path: Path
+    edgeskin, passed: Path, gate: Path, keys: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    assert edgeskin("sign", copy, "--key", keys[0], "--gate", gate).code == 0
+    assert edgeskin("sign", passed, "--key", keys[0]).code == 0
     assert edgeskin("sign", "--make-key", tmp_path / "other").code == 0
-    done = edgeskin("verify", copy, "--key", tmp_path / "other" / "edgeskin-public.pem")
+    done = edgeskin("verify", passed, "--key", tmp_path / "other" / "edgeskin-public.pem")
     assert done.code == 1
     assert "is signed by the key" in done.err
-    (copy / "manifest.sig").write_text("{}")
-    for words in (("verify", copy), ("predict", photo(copy), "--bundle", copy), ("gate", copy)):
+    (passed / "manifest.sig").write_text("{}")
+    for words in (("verify", passed), ("predict", photo(passed), "--bundle", passed), ("gate", passed)):
         done = edgeskin(*words)
         assert (done.code, done.out) == (1, "")
         assert "manifest.sig: is no signature that `edgeskin sign` wrote" in done.err
@@ -136,13 +184,13 @@ def test_a_key_of_someone_else_and_a_damaged_signature_are_refused(
 
 @signs
 def test_a_private_key_may_have_a_password(
-    edgeskin, copy: Path, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edgeskin, passed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGESKIN_KEY_PASSWORD", "secret")
     assert edgeskin("sign", "--make-key", tmp_path / "keys").code == 0
     private = tmp_path / "keys" / "edgeskin-private.pem"
     monkeypatch.delenv("EDGESKIN_KEY_PASSWORD")
-    done = edgeskin("sign", copy, "--key", private, "--gate", gate)
+    done = edgeskin("sign", passed, "--key", private)
     assert (done.code, done.out) == (1, "")
     monkeypatch.setenv("EDGESKIN_KEY_PASSWORD", "secret")
-    assert edgeskin("sign", copy, "--key", private, "--gate", gate).code == 0
+    assert edgeskin("sign", passed, "--key", private).code == 0

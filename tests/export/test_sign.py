@@ -7,6 +7,10 @@ import pytest
 from small_graphs import contents
 
 from edgeskin import optional
+from edgeskin.benchmarks import attestation
+from edgeskin.benchmarks.attestation import Attestation
+from edgeskin.benchmarks.measurements import Measurements
+from edgeskin.benchmarks.report import Report
 from edgeskin.contract import signature
 from edgeskin.contract.bundle import Bundle, write_manifest
 from edgeskin.errors import BundleError, MissingDependencyError
@@ -54,7 +58,7 @@ def test_a_failed_or_pending_bundle_is_never_signed(
     done = journey.export(small_graph, Profile.find(str(asks)), tmp_path / "bundle")
     assert done.verdict.state == state
     with pytest.raises(
-        BundleError, match=rf"not signed, its gate says {state}\n  {state} melanoma_auroc: not measured"
+        BundleError, match=rf"not signed, the gate .* says {state}\n  {state} melanoma_auroc: not measured"
     ):
         sign(done.folder, tmp_path / "never-read.pem", profile=str(asks))
     assert not (done.folder / "manifest.sig").exists()
@@ -62,8 +66,58 @@ def test_a_failed_or_pending_bundle_is_never_signed(
 
 def test_a_gate_that_promises_nothing_is_no_reason_to_sign(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "none.toml").write_text("")
-    with pytest.raises(BundleError, match="not signed, its gate says failed"):
+    with pytest.raises(BundleError, match=r"not signed, the gate .* says failed"):
         sign(copy, tmp_path / "never-read.pem", rules=str(tmp_path / "none.toml"))
+
+
+def test_another_gate_or_profile_makes_no_failed_bundle_signed(
+    small_graph: Graph, tmp_path: Path, profile: Profile
+) -> None:
+    lax, asks = tmp_path / "lax.toml", tmp_path / "asks.toml"
+    lax.write_text(Path(profile.gate).read_text())
+    asks.write_text(f'name = "asks"\ndescription = "asks"\ntarget = "onnx"\nprecision = "int8"\ngate = "{lax}"\n')
+    done = journey.export(small_graph, Profile.default("onnx"), tmp_path / "bundle")
+    assert done.verdict.state == "failed"
+    assert journey.judge(done.folder, rules=str(lax), profile=str(asks)).verdict.state == "passed"
+    with pytest.raises(BundleError, match="not signed, the gate default says failed"):
+        sign(done.folder, tmp_path / "never-read.pem", rules=str(lax), profile=str(asks))
+    assert not (done.folder / "manifest.sig").exists()
+
+
+def attest(folder: Path, figures: Measurements) -> None:
+    sha256 = Bundle.open(folder).sha256
+    attestation.write(folder, Attestation(name="pc", manifest_sha256=sha256, simulated=False, measurements=figures))
+
+
+def test_the_word_of_another_machine_can_fail_a_bundle(copy: Path, tmp_path: Path) -> None:
+    figures = Report.read(copy / "report.json").measurements
+    assert figures.memory is not None
+    attest(copy, figures.model_copy(update={"memory": figures.memory.model_copy(update={"peak_mib": 5000.0})}))
+    with pytest.raises(BundleError, match=r"says failed\n  failed peak_memory_mib: on pc: 5000"):
+        sign(copy, tmp_path / "never-read.pem")
+
+
+def test_the_word_of_another_machine_makes_no_pending_bundle_signed(
+    copy: Path, profile: Profile, tmp_path: Path
+) -> None:
+    asks, path = tmp_path / "asks.toml", copy / "report.json"
+    asks.write_text(
+        f'name = "asks"\ndescription = "asks"\ntarget = "onnx"\nprecision = "int8"\ngate = "{profile.gate}"\n'
+        'may_be_pending = ["memory"]\n'
+    )
+    written = Report.read(path)
+    figures = written.measurements.model_copy(update={"memory": None})
+    unmeasured = written.model_copy(update={"measurements": figures, "profile": "asks"})
+    path.write_text(unmeasured.model_dump_json())
+    told = Bundle.open(copy).manifest
+    write_manifest(copy, target="onnx", precision="int8", artifact=told.artifact, graph_sha256=told.graph_sha256)
+    attest(copy, written.measurements)
+    assert journey.judge(copy, profile=str(asks)).verdict.state == "passed"
+    with pytest.raises(
+        BundleError, match=r"says pending where .* no signature covers an attestation\n  pending peak_m"
+    ):
+        sign(copy, tmp_path / "never-read.pem", profile=str(asks))
+    assert not (copy / "manifest.sig").exists()
 
 
 def test_a_bundle_that_was_changed_is_not_signed(copy: Path, tmp_path: Path) -> None:
