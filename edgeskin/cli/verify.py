@@ -25,7 +25,8 @@ def verify(
 
 
     A damaged signature, or one of another manifest, is refused always; a bundle without one only where a key is given
-    or configured, or with --require-signature.
+    or configured, or with --require-signature. Without a key nobody can tell whether the bytes of the signature are
+    genuine, only whether it speaks of this manifest.
 
     Exit codes: 0 as exported, 1 where a file is changed, missing or extra, or the signature is refused.
     """

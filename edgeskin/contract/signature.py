@@ -169,8 +169,8 @@ def doubts(manifest: Path) -> Iterator[str]:
         yield f"warning: {manifest.parent}: is not signed, so nobody answers for it"
     else:
         yield (
-            f"warning: {manifest.parent}: is signed by the key {key[:_SHOWN]}…, which was not checked. "
-            f"Name its public half in {TRUSTED_KEY}: nothing else tells a signature from letters"
+            f"warning: {manifest.parent}: is signed by the key {key[:_SHOWN]}…, which was not checked: that "
+            f"takes its public half. Name that in {TRUSTED_KEY}"
         )
 
 

@@ -101,7 +101,7 @@ def test_the_whole_way_from_keys_to_findings(
     assert done.out.endswith(f"(gate {gate}: passed)\n")
     done = edgeskin("verify", passed)
     assert done.code == 0
-    assert "which was not checked. Name its public half in EDGESKIN_TRUSTED_KEY" in done.err
+    assert "which was not checked: that takes its public half. Name that in EDGESKIN_TRUSTED_KEY" in done.err
     done = edgeskin("verify", passed, "--key", public, "--require-signature")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"{passed}: every file is as it was exported, signed by the key ")
