@@ -76,10 +76,12 @@ def _demand_bundle(folder: Path) -> None:
 
     Raises: BundleError where that was changed in any file, or is not signed by the key that is trusted here.
     """
-    for place in {folder.absolute(), folder.resolve()}:
-        is_deploy = signature.trusted() is not None and (place / RECIPE).is_file()
-        if is_deploy or bundle.lists(place.parent, place.name):
-            Bundle.intact(place.parent)
+    place = folder.resolve()
+    if signature.trusted() is not None and (place / RECIPE).is_file():
+        Bundle.intact(place.parent)
+    for named in {folder.absolute(), place}:
+        if bundle.lists(named.parent, named.name):
+            Bundle.intact(named.parent)
 
 
 def _is_traced(place: Path, state: str) -> bool:

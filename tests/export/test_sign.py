@@ -206,7 +206,9 @@ def test_where_a_key_is_trusted_a_deploy_folder_stands_in_a_signed_bundle(
         journey.find_graph(deploy)
     manifest = deploy.parent / "manifest.json"
     signature.write(manifest, private)
-    assert journey.find_graph(deploy).sha256 == small_graph.sha256
+    (tmp_path / "link").symlink_to(deploy)
+    for place in (deploy, tmp_path / "link"):
+        assert journey.find_graph(place).sha256 == small_graph.sha256
     assert journey.find_graph(small_graph.folder)  # one's own Graph folder is no bundle's
     text = manifest.read_text()
     manifest.write_text(text.replace("  ", " \t", 1))
