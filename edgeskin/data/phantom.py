@@ -239,11 +239,13 @@ def _keratosis(dice: Dice, canvas: Canvas, lesion: _Lesion) -> None:
 
 # --- many of them ---
 
+GOLDEN_PHOTOS = 32
+"""So many does every network that was trained have its golden cases of."""
 _GOLDEN_SEED = 20_170_101
 _GOLDEN_SIZES = ((160, 160), (256, 192), (192, 256), (400, 300), (224, 224), (320, 180), (200, 400), (360, 144))
 
 
-def golden_photos(count: int = 32) -> tuple[Phantom, ...]:
+def golden_photos(count: int = GOLDEN_PHOTOS) -> tuple[Phantom, ...]:
     """Photos of several sizes and proportions, longer side 160 to 400 pixels; half of each size have no metadata."""
     photos = []
     for index in range(count):

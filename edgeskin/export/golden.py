@@ -29,10 +29,11 @@ from typing import Annotated, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from edgeskin import files
 from edgeskin.benchmarks import numerics
+from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.findings import Findings, decode
 from edgeskin.contract.frozen import Frozen, without_absent
 from edgeskin.contract.image import read_photo
@@ -40,7 +41,7 @@ from edgeskin.contract.metadata import Values
 from edgeskin.contract.model import ModelCard
 from edgeskin.contract.preprocess import network_input
 from edgeskin.contract.second_pass import Float32, Outputs, Run, UInt8, second_view, with_second
-from edgeskin.data.phantom import Phantom
+from edgeskin.data.phantom import GOLDEN_PHOTOS, Phantom
 from edgeskin.errors import DataError, GraphError
 from edgeskin.export.subjects import subjects
 
@@ -64,8 +65,29 @@ class _Case(Frozen):
 
 
 class _Index(Frozen):
+    """written: how many cases there were when they were made; left out where those are as many as of every network
+    that was trained here.
+    """
+
     format: Literal[1] = 1
+    written: Annotated[int, Field(ge=1)] | None = None
     cases: tuple[_Case, ...]
+
+    @staticmethod
+    def of(cases: Sequence[_Case]) -> "_Index":
+        return _Index(written=None if len(cases) == GOLDEN_PHOTOS else len(cases), cases=tuple(cases))
+
+    @model_validator(mode="after")
+    def _whole(self) -> "_Index":
+        written = self.written or GOLDEN_PHOTOS
+        names = [case.name for case in self.cases]
+        if len(names) != written or len(set(names)) != written:
+            raise ValueError(f"holds {len(set(names))} of {written} cases")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _write(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return without_absent(written(self), "written")
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +176,7 @@ def write(folder: Path, photos: Sequence[Phantom], card: ModelCard, run_float: R
             files.write_bytes(building / _METADATA, _npy(np.stack(rows)))
         of_float, of_int8 = (numerics.concatenate(side) for side in zip(*outputs, strict=True))
         files.write_bytes(building / "outputs.npz", _pack({"float": of_float, "int8": of_int8}, card))
-        files.write_json(building / "golden.json", _Index(cases=tuple(cases)).model_dump(mode="json"))
+        files.write_json(building / "golden.json", _Index.of(cases).model_dump(mode="json"))
 
 
 def read(folder: Path, card: ModelCard) -> Golden:
@@ -281,8 +303,7 @@ def _read_index(path: Path) -> _Index:
     except FileNotFoundError as error:
         raise _broken(path, "no such file") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _broken(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise _broken(path, wrong_fields(error)) from error
     except (OSError, ValueError) as error:
         raise _broken(path, f"cannot be read as JSON: {error}") from error
 

@@ -139,6 +139,28 @@ def test_a_newer_format_and_a_case_outside_the_folder_are_refused(folder: Path) 
         golden.read(folder, CARD)
 
 
+@pytest.mark.parametrize("kept", [0, 1, 5])
+@pytest.mark.parametrize("told", [True, False])
+def test_cases_that_were_cut_are_missed(folder: Path, kept: int, told: bool) -> None:
+    index = json.loads((folder / "golden.json").read_text())
+    assert (index["written"], len(index["cases"])) == (6, 6)
+    if not told:
+        del index["written"]
+    (folder / "golden.json").write_text(json.dumps(index | {"cases": index["cases"][:kept]}))
+    with np.load(folder / "outputs.npz") as outputs:
+        cut = {name: values[:kept] for name, values in outputs.items()}
+    np.savez(folder / "outputs.npz", **cut)
+    with pytest.raises(GraphError, match=rf"golden\.json: .*holds {kept} of {6 if told else 32} cases"):
+        golden.read(folder, CARD)
+
+
+def test_one_case_many_times_is_one(folder: Path) -> None:
+    index = json.loads((folder / "golden.json").read_text())
+    (folder / "golden.json").write_text(json.dumps(index | {"cases": index["cases"][:1] * 6}))
+    with pytest.raises(GraphError, match="holds 1 of 6 cases"):
+        golden.read(folder, CARD)
+
+
 def test_pickled_outputs_are_never_unpickled(folder: Path) -> None:
     np.savez(folder / "outputs.npz", **{"float/lesion": np.array([{"a": 1}], dtype=object)})
     with pytest.raises(GraphError, match=r"outputs\.npz: is damaged"):
@@ -158,7 +180,8 @@ def test_the_32_cases_at_192_pixels_stay_below_8_mib(tmp_path: Path) -> None:
     card = CARD.model_copy(update={"size": 192})
     photos = phantom.golden_photos()
     golden.write(tmp_path / "golden", photos, card, float_network, int8_network)
-    assert len(photos) == 32
+    assert len(photos) == len(golden.read(tmp_path / "golden", card).cases) == 32
+    assert "written" not in json.loads((tmp_path / "golden" / "golden.json").read_text())
     size_bytes = sum(path.stat().st_size for path in (tmp_path / "golden").rglob("*") if path.is_file())
     assert size_bytes < 8 * 2**20
 
