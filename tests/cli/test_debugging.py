@@ -12,7 +12,6 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 import numpy as np
 import onnx
-from conftest import Edgeskin
 from onnx import numpy_helper
 
 from edgeskin.contract import bundle as bundles
@@ -43,9 +42,7 @@ def damaged(bundle: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_untouched_bundle_ends_with_0_and_a_tree_of_ticks(
-    edgeskin: Edgeskin, bundle: Path, small_graph: "Graph"
-) -> None:
+def test_an_untouched_bundle_ends_with_0_and_a_tree_of_ticks(edgeskin, bundle: Path, small_graph: "Graph") -> None:
     done = edgeskin("debug", bundle, "--from", small_graph.folder, "--cases", 1, "--worst", 2)
     assert done.code == 0
     lines = done.out.splitlines()
@@ -57,7 +54,7 @@ def test_an_untouched_bundle_ends_with_0_and_a_tree_of_ticks(
     assert sum(" alone 0." in line for line in lines[place + 1 : place + 5]) == 2, "as many tensors as were asked for"
 
 
-def test_damage_ends_with_3_and_names_the_node(edgeskin: Edgeskin, damaged: Path, small_graph: "Graph") -> None:
+def test_damage_ends_with_3_and_names_the_node(edgeskin, damaged: Path, small_graph: "Graph") -> None:
     done = edgeskin("debug", damaged, "--from", small_graph.folder, "--cases", 1, "--quiet")
     assert done.code == 3
     assert done.err == ""
@@ -66,7 +63,7 @@ def test_damage_ends_with_3_and_names_the_node(edgeskin: Edgeskin, damaged: Path
 
 
 def test_json_holds_every_tensor_and_the_picture_lies_where_it_was_asked_for(
-    edgeskin: Edgeskin, damaged: Path, small_graph: "Graph", tmp_path: Path
+    edgeskin, damaged: Path, small_graph: "Graph", tmp_path: Path
 ) -> None:
     svg = tmp_path / "pictures" / "error.svg"
     before = {path: path.read_bytes() for path in damaged.rglob("*") if path.is_file()}
@@ -83,13 +80,13 @@ def test_json_holds_every_tensor_and_the_picture_lies_where_it_was_asked_for(
     assert {path: path.read_bytes() for path in damaged.rglob("*") if path.is_file()} == before
 
 
-def test_without_the_graph_the_tree_tells_how_to_see_more(edgeskin: Edgeskin, bundle: Path) -> None:
+def test_without_the_graph_the_tree_tells_how_to_see_more(edgeskin, bundle: Path) -> None:
     done = edgeskin("debug", bundle, "--cases", 1)
     assert done.code == 0
     assert "--from RUN or GRAPH" in done.out
 
 
-def test_what_cannot_be_compared_is_an_error(edgeskin: Edgeskin, bundle: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_an_error(edgeskin, bundle: Path, tmp_path: Path) -> None:
     assert edgeskin("debug", tmp_path).code == 1
     assert edgeskin("debug", bundle, "--from", bundle).code == 1
     assert edgeskin("debug", bundle, "--cases", 0).code == 2
