@@ -43,6 +43,8 @@ Verified: TypeAlias = Literal["device", "parser", "graph"]
 """Who answered for an artifact: a device; or, where no engine of the machine runs it, our executor on what the engine's
 own parser (`parser`), or edgeskin alone (`graph`), made of its saved bytes."""
 
+RELEASE_SAMPLES = 1024
+"""So many, at least, has a release figure."""
 _ROUNDING = 1e-6
 """So far apart may be two numbers that are meant to be equal."""
 
@@ -381,6 +383,19 @@ class LatencyFigure(Frozen):
     batch: Annotated[int, Field(ge=1)] = 1
     histogram: Histogram | None = None
     conditions: Conditions | None = None
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "LatencyFigure":
+        told = [time for time in (self.p50_ms, self.p90_ms, self.p99_ms) if time is not None]
+        if not self.samples:
+            raise ValueError(f"{self.name}: a time of no samples")
+        if told != sorted(told):
+            raise ValueError(
+                f"{self.name}: p50, p90 and p99 must rise, and are {', '.join(f'{ms:g}' for ms in told)} ms"
+            )
+        if self.mode == "release" and self.samples < RELEASE_SAMPLES:
+            raise ValueError(f"{self.name}: release figures have {RELEASE_SAMPLES} samples, this one {self.samples}")
+        return self
 
     @property
     def pictures_per_s(self) -> float | None:

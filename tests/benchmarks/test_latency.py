@@ -159,6 +159,22 @@ def test_a_file_with_a_time_or_ratio_of_nothing_less_or_without_end_is_not_read(
         SpeedRatio.model_validate({"threads": 1, "speedup_vs_fp32": wrong, "pairs": 3})
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"samples": 0}, "a time of no samples"),
+        ({"p50_ms": 3.0}, "p50, p90 and p99 must rise, and are 3, 1.9, 1.99 ms"),
+        ({"p90_ms": None, "p99_ms": 1.0}, "must rise"),
+        ({"mode": "release", "samples": 1023}, "release figures have 1024 samples, this one 1023"),
+    ],
+)
+def test_a_figure_that_nothing_measures_is_not_read(changes: dict[str, object], words: str) -> None:
+    good = latency.of([1.0, 2.0], "quick", "m", 1).model_dump()
+    with pytest.raises(ValidationError, match=words):
+        LatencyFigure.model_validate(good | changes)
+    assert LatencyFigure.model_validate(good | {"mode": "release", "samples": 1024}).mode == "release"
+
+
 # --- histograms ---
 
 
