@@ -23,6 +23,8 @@ _GIVES_WAY = {"train": 0, "": 1, "val": 2, "test": 3}
 _DROPPABLE = ("train", "")
 _FRAME_FILLING = 0.98
 _CLASSES = range(2, 13)
+_NAMED = 5
+"""So many cases are named; more are counted."""
 
 
 class CheckReport(Frozen):
@@ -92,7 +94,8 @@ def check(folder: Path, progress: Progress | None = None, *, dataset: str | None
         duplicates=exact + near,
         errors=tuple(finding.problem for finding in findings if finding.problem and not finding.colourless)
         + tuple(str(pair) for pair in exact if pair.crosses_splits)
-        + _divided_groups(cases),
+        + _divided_groups(cases)
+        + _contradictions(cases),
         warnings=tuple(finding.problem for finding in findings if finding.problem and finding.colourless)
         + tuple(str(pair) for pair in near)
         + _empty_classes(cases)
@@ -210,6 +213,31 @@ def _divided_groups(cases: Cases) -> tuple[str, ...]:
         for group, where in splits.items()
         if len(where) > 1
     )
+
+
+def _contradictions(cases: Cases) -> tuple[str, ...]:
+    """An error for each yes-or-no column that is at odds with one that its name is a word of, as `melanoma` 0 with the
+    diagnosis melanoma, or 1 with a diagnosis that elsewhere stands with 0.
+    """
+    found = []
+    for asked in cases.columns:
+        if not set(cases.column(asked)) - {""} <= {"0", "1"}:
+            continue
+        for named in cases.columns:
+            if named == asked or asked not in cases.column(named):
+                continue
+            told = [case for case in cases.cases if case.labels[asked] and case.labels[named]]
+            negative = {case.labels[named] for case in told if case.labels[asked] == "0"} - {asked}
+            odd = [
+                case.image_id
+                for case in told
+                if (case.labels[named] == asked and case.labels[asked] == "0")
+                or (case.labels[named] in negative and case.labels[asked] == "1")
+            ]
+            if odd:
+                few = ", ".join(odd[:_NAMED]) + (", …" if len(odd) > _NAMED else "")
+                found.append(f"{asked} contradicts {named} in {len(odd)} cases: {few}. Correct {cases.table}")
+    return tuple(found)
 
 
 def _empty_masks(cases: Sequence[Case], findings: Sequence[_Finding]) -> tuple[str, ...]:

@@ -54,6 +54,17 @@ def test_a_sound_folder_is_counted_and_usable(folder: Path) -> None:
     assert report.missing == {"age": 1}
 
 
+@pytest.mark.parametrize(("case", "yes"), [(0, "0"), (1, "1")])
+def test_a_table_that_contradicts_itself_is_an_error(folder: Path, case: int, yes: str) -> None:
+    head, *rows = (folder / "labels.csv").read_text().splitlines()
+    told = [f"{row},{int('melanoma' in row)}" for row in rows]
+    (folder / "labels.csv").write_text("\n".join([f"{head},melanoma", *told]))
+    assert check(folder).ok
+    told[case] = told[case][:-1] + yes
+    (folder / "labels.csv").write_text("\n".join([f"{head},melanoma", *told]))
+    assert check(folder).errors == (f"melanoma contradicts diagnosis in 1 cases: case_{case}. Correct labels.csv",)
+
+
 def test_the_same_picture_in_two_splits_is_an_error(folder: Path, lesion: Draw) -> None:
     save(folder, 9, lesion(2))
     report = check(folder)
