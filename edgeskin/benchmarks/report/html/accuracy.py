@@ -74,7 +74,7 @@ def _figures(report: AccuracyReport, form: str) -> Markup:
     columns = (
         Column("metric"),
         Column(form, number=True),
-        Column("from 0 to 1; | is float"),
+        Column("from 0 to 1; | is float", wide=True),
         Column("95 % interval", number=True),
         Column("float", number=True),
         Column("drop", number=True),
