@@ -405,6 +405,7 @@ def test_images_of_one_class_pass_no_gate(card, data):
         drop=Drops(auroc=loose, sensitivity=loose, balanced_accuracy=loose),
         floor={"melanoma_sensitivity_at_specificity_80": 0},
     )
+    report = report.model_copy(update={"seen_in_training": ()})
     verdict = judge(Measurements(accuracy=report), gate, card, "int8")
     assert {promise.state for promise in verdict.promises} == {"failed"}
     assert all("lack a class" in promise.sentence for promise in verdict.promises)

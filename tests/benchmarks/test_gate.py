@@ -526,7 +526,8 @@ ASKED = Subgroups(floor={"melanoma_auroc": 0.7})
 
 
 def of_subgroups(measured: Measurements, card, rules: Subgroups, *groups: SubgroupFigure, **options: object) -> Verdict:
-    return judge(with_accuracy(measured, subgroups=groups), Gate(subgroup=rules), card, "int8", **options)
+    found = with_accuracy(measured, subgroups=groups, seen_in_training=())
+    return judge(found, Gate(subgroup=rules), card, "int8", **options)
 
 
 @pytest.mark.parametrize(("ece", "code"), [(0.1, 0), (0.1001, 3), (None, 3)])
@@ -576,6 +577,16 @@ def test_a_limit_of_which_no_subgroup_could_be_judged_was_not_measured(measured,
         verdict = of_subgroups(measured, card, ASKED, *groups, may_be_pending=reasons)
         assert state_of(verdict, "melanoma_auroc[any subgroup]") == ("pending" if reasons else "failed")
         assert verdict.exit_code == (4 if reasons else 3)
+
+
+@pytest.mark.parametrize("date", [None, "2026-11-29"])
+def test_accuracy_of_a_network_that_may_have_been_trained_on_the_images_does_not_count(measured, card, date):
+    unknown = with_accuracy(measured, subgroups=(), seen_in_training=None, inherited_from=date)
+    verdict = judge(unknown, FULL, card, "int8", accept_inherited=True)
+    assert states(verdict, "accuracy") == {"failed"}
+    assert "it is not known which images the network was trained on" in verdict.in_state("failed")[0].sentence
+    known = with_accuracy(measured, subgroups=(), seen_in_training=(), inherited_from=date)
+    assert judge(known, FULL, card, "int8", accept_inherited=True).exit_code == 0
 
 
 def test_an_attribute_that_is_asked_for_must_be_told(measured, card):

@@ -9,9 +9,11 @@ from small_graphs import SIZE, write_small_graph
 
 from edgeskin.contract.model import ModelCard
 from edgeskin.contract.preprocess import network_input
+from edgeskin.data.cases import data_list_sha256
 from edgeskin.data.phantom import golden_photos
 from edgeskin.export import golden
 from edgeskin.graph import execute
+from edgeskin.graph.folder import TRAINING_IDS
 from edgeskin.graph.ir import PIXEL_SCALE, HardSigmoid, Network, Quantization, Tensor
 from edgeskin.graph.island import groups
 from edgeskin.graph.read import read
@@ -72,9 +74,13 @@ def _of(network: Network, tensor: str) -> float:
 
 
 def write_quantized_graph(folder: Path, data: Path, *, spoilt: bool) -> None:
-    """A Graph folder of it. spoilt: with three damaged layers."""
+    """A Graph folder of it, trained on an image that is nowhere. spoilt: with three damaged layers."""
     write_small_graph(folder, data)
     card, fp32 = ModelCard.read(folder / "model.json"), read(folder / "fp32.onnx")
+    (folder / TRAINING_IDS).write_text("elsewhere")
+    provenance = card.provenance.model_copy(update={"data_list_sha256": data_list_sha256(["elsewhere"])})
+    card = card.model_copy(update={"provenance": provenance})
+    card.write(folder / "model.json")
     network = quantized(read(folder / "int8.onnx"), fp32)
     write_onnx(damaged(network) if spoilt else network, folder / "int8.onnx")
     in_float, in_int8 = (reference_session(folder / name) for name in ("fp32.onnx", "int8.onnx"))

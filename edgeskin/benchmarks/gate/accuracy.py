@@ -55,6 +55,11 @@ def counted_accuracy(measurements: Measurements, card: ModelCard, accept_inherit
         why_not = "evidence counts only for an artifact that is equivalent on all golden cases"
     elif report.dataset in card.provenance.data and "train" in report.split.split("+"):
         why_not = f"the network was trained on {report.split}; give another --split"
+    elif report.seen_in_training is None and report.subgroups is not None:  # an older edgeskin told neither
+        why_not = (
+            "it is not known which images the network was trained on. Put its training_ids.txt back into the Graph "
+            "folder, and measure again"
+        )
     return Accuracy(None if why_not else report, why_not)
 
 

@@ -185,7 +185,7 @@ class Candidates:
         if self._labelled is None:
             return None
         with evaluate.opened(candidate) as (fp32, int8):
-            return evaluate.measure(candidate, int8, fp32, self._labelled, SELECT, progress=self.progress)
+            return evaluate.measure(self.graph, int8, fp32, self._labelled, SELECT, progress=self.progress)
 
     # --- the repaired Graph ---
 
