@@ -207,9 +207,10 @@ def judge(
     if chosen.target != written.target:
         raise EdgeskinError(f"the profile {chosen.name} is for {chosen.target}, the bundle for {written.target}")
     name = rules or written.gate
+    asked = Gate.find(name)
     verdict = gate.judge(
         written.measurements.at(chosen.threads),
-        Gate.find(name),
+        asked,
         opened.card,
         written.precision,
         may_be_pending=chosen.may_be_pending,
@@ -218,7 +219,10 @@ def judge(
         budget=chosen.budget,
         device=chosen.device,
     )
-    return written.with_verdict(verdict, name, attested)
+    if rules is None and written.gate_sha256 not in (None, asked.sha256):
+        words = f"the gate {name} is another one here than where this bundle was made, and it is judged by the one here"
+        written = written.model_copy(update={"cautions": (words, *written.cautions)})
+    return written.with_verdict(verdict, name, attested).model_copy(update={"gate_sha256": asked.sha256})
 
 
 def _demand_of(opened: Bundle, written: Report) -> None:
@@ -266,6 +270,7 @@ def _report(
         graph_sha256=graph.sha256,
         profile=profile.name,
         gate=profile.gate,
+        gate_sha256=Gate.find(profile.gate).sha256,
         measurements=measured,
         verdict=verdict,
         cautions=(

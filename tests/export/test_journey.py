@@ -16,6 +16,7 @@ from small_graphs import GATE, PHOTOS, contents
 from edgeskin import files, optional, shipped
 from edgeskin.benchmarks import evidence, memory
 from edgeskin.benchmarks.evidence import EvidenceEntry
+from edgeskin.benchmarks.gate import Gate
 from edgeskin.benchmarks.measurements import AccuracyReport, MetricFigure, NumericsHop
 from edgeskin.benchmarks.report import Report
 from edgeskin.contract import bundle as bundles
@@ -469,6 +470,25 @@ def test_a_bundle_is_judged_again_by_other_rules_and_stays_as_it_is(bundle: Path
     assert report.gate == str(strict)
     assert journey.judge(bundle).verdict == Report.read(bundle / "report.json").verdict
     assert contents(bundle) == before
+
+
+def test_a_gate_that_was_changed_under_its_name_since_is_told(
+    small_graph: Graph, profile: Profile, tmp_path: Path
+) -> None:
+    rules, bundle = tmp_path / "ours.toml", tmp_path / "bundle"
+    rules.write_text(GATE)
+    report = journey.export(small_graph, profile.altered(gate=str(rules)), bundle).report
+    assert report.gate_sha256 == Gate.read(rules).sha256
+    rules.write_text("# in other words\n" + GATE)
+    assert journey.judge(bundle).cautions == report.cautions
+    rules.write_text(GATE.replace("16", "17"))
+    again = journey.judge(bundle)
+    assert (
+        again.cautions[0]
+        == f"the gate {rules} is another one here than where this bundle was made, and it is judged by the one here"
+    )
+    assert again.gate_sha256 == Gate.read(rules).sha256 != report.gate_sha256
+    assert journey.judge(bundle, rules="default").cautions == report.cautions
 
 
 def test_a_report_that_was_changed_is_not_judged(bundle: Path, tmp_path: Path) -> None:

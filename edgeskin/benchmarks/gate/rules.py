@@ -1,5 +1,7 @@
 """What a gate file may ask of a bundle."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -114,6 +116,12 @@ class Gate(Frozen):
     integer_convolutions_min: Share | None = None
     float_operators_max: Annotated[int, Field(ge=0)] | None = None
     undelegated_max: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of what it asks, whatever the file is called and how it is laid out."""
+        asked = self.model_dump(mode="json", exclude={"description"}, exclude_defaults=True)
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     @staticmethod
     def read(path: Path) -> "Gate":

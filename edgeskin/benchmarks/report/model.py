@@ -30,7 +30,8 @@ class Report(Frozen):
 
     name, version: of the network, from its model card. precision: the one used. form: what the artifact computes, where
     the precision alone does not tell. artifact: relative path within the bundle.
-    profile, gate: their names. cautions: what a reader must know beside the figures, on top of those of the data set.
+    profile, gate: their names. gate_sha256: `Gate.sha256` of it; None in what an older edgeskin wrote.
+    cautions: what a reader must know beside the figures, on top of those of the data set.
     next_commands: what to do next, as (word, command line), such as ("Predict", "edgeskin predict …"). attestations: of
     other machines, where it was judged again since; none in a bundle's own report.json. layer_sizes: what the artifact
     stores, layer by layer; none in what an older edgeskin wrote. repair: of the network that it was built from, if any.
@@ -49,6 +50,7 @@ class Report(Frozen):
     graph_sha256: str
     profile: str
     gate: str
+    gate_sha256: str | None = None
     measurements: Measurements
     verdict: Verdict
     cautions: tuple[str, ...] = ()
