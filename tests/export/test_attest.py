@@ -77,7 +77,7 @@ def test_too_slow_on_one_machine_of_two_fails_the_bundle(
     measure = latency.measure
 
     def slowly(*given: object, **more: object) -> LatencyFigure:
-        return measure(*given, **more).model_copy(update={"p90_ms": 1001.0})  # type: ignore[arg-type]
+        return measure(*given, **more).model_copy(update={"p90_ms": 1001.0, "p99_ms": 1002.0})  # type: ignore[arg-type]
 
     monkeypatch.setattr(latency, "measure", slowly)
     attest(pending, name="slow")
