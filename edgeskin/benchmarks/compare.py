@@ -25,7 +25,7 @@ from typing import Literal, TypeAlias
 
 from edgeskin.benchmarks.baseline import Subject
 from edgeskin.benchmarks.gate import Promise, State
-from edgeskin.benchmarks.latency import UNSTEADY_CV
+from edgeskin.benchmarks.latency import OTHERS_SHARE, UNSTEADY_CV
 from edgeskin.benchmarks.measurements import (
     AccuracyReport,
     DeviceFacts,
@@ -367,7 +367,7 @@ def _cold_start(label: str, old: Measurements, new: Measurements) -> Iterator[Ro
 
 
 def _speed(label: str, old: Measurements, new: Measurements) -> Iterator[Row]:
-    """A ratio of one run: the clock and other work cancel, the instructions of the CPU do not."""
+    """A ratio of one run: the clock cancels, the instructions of the CPU and much other work do not."""
     was, now = old.speed, new.speed
     name = f"speedup_vs_fp32{label}"
     if was is None or now is None or was.speedup_vs_fp32 is None or now.speedup_vs_fp32 is None:
@@ -379,10 +379,18 @@ def _speed(label: str, old: Measurements, new: Measurements) -> Iterator[Row]:
         yield _not(name, "latency", f"at other threads: {was.threads} → {now.threads}", *ends)
     elif apart and not alike:
         yield _not(name, "latency", apart, *ends)
+    elif busy := max((_others(one) for one in (was, now)), default=0.0):
+        yield _not(name, "latency", f"other work took {busy:.0%} of all cores' time", *ends)
     else:
         noise = _TWO_SIDED * math.hypot(*map(_of_ratio, (was, now)))
         reason = "another machine with the same instructions" if apart else ""
         yield _row(name, "latency", *ends, max(noise, BETWEEN_RUNS * ends[0]), lower_is_better=False, reason=reason)
+
+
+def _others(ratio: SpeedRatio) -> float:
+    """The share of other work, 0 where it was too little to matter, or nobody tells."""
+    share = (ratio.conditions and ratio.conditions.others_share) or 0.0
+    return share if share > OTHERS_SHARE else 0.0
 
 
 def _of_ratio(ratio: SpeedRatio) -> float:

@@ -157,13 +157,26 @@ def of_network(
 
 
 def speedup(
-    slow: Runnable, fast: Runnable, inputs: tuple[UInt8, Float32 | None], mode: Mode, threads: int
+    slow: Runnable,
+    fast: Runnable,
+    inputs: tuple[UInt8, Float32 | None],
+    mode: Mode,
+    threads: int,
+    *,
+    watch: Watch | None = None,
 ) -> SpeedRatio:
     """How many times faster one network is than another: by `ratio`, and where both run on an accelerator by blocks of
     queries, one of each after the other, timed by the engines' own clock.
 
-    Raises: EdgeskinError as `measure`.
+    watch: of the whole measuring. Raises: EdgeskinError as `measure`.
     """
+    begun = (watch or Watch()).begin()
+    return _speedup(slow, fast, inputs, mode, threads).model_copy(update={"conditions": begun.end()})
+
+
+def _speedup(
+    slow: Runnable, fast: Runnable, inputs: tuple[UInt8, Float32 | None], mode: Mode, threads: int
+) -> SpeedRatio:
     if not isinstance(slow, Accelerated) or not isinstance(fast, Accelerated):
         return ratio(_once(slow, inputs), _once(fast, inputs), mode, threads)
 

@@ -422,7 +422,8 @@ class ColdStart(Frozen):
 class SpeedRatio(Frozen):
     """int8 against fp32 in one interleaved run.
 
-    speedup_vs_fp32: median over pairs of fp32 time / int8 time; above 1 int8 is faster. low, high: its 95 % interval.
+    speedup_vs_fp32: median over pairs of fp32 time / int8 time; above 1 int8 is faster. low, high: its 95 % interval,
+    as far as pairs are independent: what else the machine did meanwhile (`conditions`) may make runs differ by more.
     """
 
     threads: Annotated[int, Field(ge=1)]
@@ -430,6 +431,7 @@ class SpeedRatio(Frozen):
     low: Positive = None
     high: Positive = None
     pairs: Count
+    conditions: Conditions | None = None
 
 
 class MemoryFigure(Frozen):

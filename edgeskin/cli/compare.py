@@ -54,7 +54,7 @@ def compare(
         raise typer.BadParameter("draws a history: give --history too", param_hint="--svg")
     if len(sources) > 2:
         raise typer.BadParameter(f"two are compared, and {len(sources)} were given", param_hint="[OLD] NEW")
-    from edgeskin.benchmarks import baseline
+    from edgeskin.benchmarks import baseline, latency
     from edgeskin.benchmarks import compare as rules
 
     say = terminal.words(quiet)
@@ -77,6 +77,8 @@ def compare(
                 say("the baseline stays as it is. To accept what became worse, remove its file and save again")
             raise typer.Exit(found.exit_code)
     if save_baseline:
+        for warning in filter(None, map(latency.warning, new.measurements.latency)):
+            say(f"warning: {warning}")
         say(f"Baseline: {baseline.save(new, baselines)}")
 
 

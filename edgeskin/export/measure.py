@@ -247,7 +247,7 @@ def _speed(here: Here, fp32: Runnable | None, cases: Golden, mode: latency.Mode)
     if fp32 is None or precision == "fp32":
         return _Speed(own, None)
     before = latency.of_network(fp32, inputs, mode, "model fp32", threads, watch=watch)
-    return _Speed((*own, *before), latency.speedup(fp32, here.default, inputs, mode, threads))
+    return _Speed((*own, *before), latency.speedup(fp32, here.default, inputs, mode, threads, watch=watch))
 
 
 # --- accuracy ---

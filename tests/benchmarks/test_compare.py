@@ -146,6 +146,15 @@ def test_a_ratio_is_compared_between_machines_of_the_same_instructions_only(agai
     assert row(against(unnamed), "speedup_vs_fp32").outcome == "not comparable"
 
 
+def test_a_ratio_beside_other_work_is_not_compared(against, measured):
+    """Two exports of one network, a minute apart on a busy machine, gave 2.49 and 1.55."""
+    for share, outcome in ((0.05, "worse"), (0.52, "not comparable")):
+        busy = measured.speed.model_copy(update={"speedup_vs_fp32": 1.1, "conditions": Conditions(others_share=share)})
+        found = row(against(measured.model_copy(update={"speed": busy})), "speedup_vs_fp32")
+        assert found.outcome == outcome
+    assert found.reason == "other work took 52% of all cores' time"
+
+
 # sd 0.03 × 10 ms on both sides: 1.96 × √2 × 0.3 = 0.83 ms; a tenth of 9.9 ms is wider.
 @pytest.mark.parametrize(("p50_ms", "outcome"), [(10.8, "same"), (11.0, "worse"), (8.8, "better")])
 def test_a_time_differs_beyond_the_scatter_of_its_samples_and_a_tenth(against, measured, p50_ms, outcome):
