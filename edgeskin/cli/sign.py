@@ -36,7 +36,7 @@ def sign(
     from edgeskin.contract import signature
     from edgeskin.export import sign as signing
 
-    say, password = terminal.words(quiet), os.environ.get("EDGESKIN_KEY_PASSWORD")
+    say, password = terminal.words(quiet), os.environ.get(signature.PASSWORD)
     if make_key is not None:
         if bundle is not None or key is not None:
             raise typer.BadParameter("makes keys and signs nothing; give it alone", param_hint="--make-key")

@@ -19,6 +19,8 @@ from edgeskin import files, optional
 from edgeskin.errors import BundleError, EdgeskinError
 
 NAME = "manifest.sig"
+PASSWORD = "EDGESKIN_KEY_PASSWORD"  # noqa: S105  (the name of a variable)
+"""Names the variable with the password of a private key."""
 TRUSTED_KEY = "EDGESKIN_TRUSTED_KEY"
 """Names the public key, a PEM file, without whose signature no bundle is opened on this machine."""
 PRIVATE, PUBLIC = "edgeskin-private.pem", "edgeskin-public.pem"
@@ -192,10 +194,7 @@ def write(manifest: Path, private_key: Path, password: str | None = None) -> str
     except OSError as error:
         raise EdgeskinError(f"{private_key}: cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, AttributeError, _unsupported()) as error:
-        raise EdgeskinError(
-            f"{private_key}: is no private key that this password opens, PEM on P-256, P-384 or P-521 ({error}). "
-            "Make one: edgeskin sign --make-key DIR"
-        ) from error
+        raise EdgeskinError(f"{private_key}: {_no_key(private_key.read_bytes(), password, error)}") from error
     with tempfile.TemporaryDirectory(prefix="edgeskin-") as temporary:
         made = Path(temporary) / NAME
         signer.sign(manifest, made)
@@ -203,6 +202,20 @@ def write(manifest: Path, private_key: Path, password: str | None = None) -> str
     key = read(manifest)
     assert key is not None
     return key
+
+
+def _no_key(pem: bytes, password: str | None, error: Exception) -> str:
+    """Why a file cannot sign, and what to do."""
+    if b"PUBLIC KEY" in pem:
+        return "is a public key. Give the private one; the public one is for edgeskin verify"
+    if b"ENCRYPTED" in pem:
+        if password is None:
+            return f"has a password. Set {PASSWORD} to it"
+        return f"the password in {PASSWORD} does not open it"
+    return (
+        f"is no private key in PEM on P-256, P-384 or P-521 without a password ({error}). Make one: edgeskin sign "
+        "--make-key DIR"
+    )
 
 
 def make_keys(folder: Path, password: str | None = None) -> tuple[Path, Path]:
