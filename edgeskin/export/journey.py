@@ -139,12 +139,14 @@ def export(
         evaluate.cases_of(graph, labelled, profile.split)  # its mistakes now, not after the building
     with files.new_folder(out) as building:
         say(f"building {target.name} {precision}")
-        if kind := target.here():
+        kind = target.here()
+        if kind is not None:
             say(kind)
         artifact = target.build(graph, precision, building)
         files.copy(graph.folder / "model.json", building / "model.json")
         files.copy(graph.golden, building / "golden")
-        if (graph.folder / repaired.FILE).is_file():
+        repair = Repair.read(graph.folder / repaired.FILE)
+        if repair is not None:
             files.copy(graph.folder / repaired.FILE, building / repaired.FILE)
         bundle.write_labels(building, graph.card)
         form = form_of(precision, target.computes(precision))
@@ -163,10 +165,12 @@ def export(
             budget=profile.budget,
             device=profile.device,
         )
-        layers = size.by_layer(target.read(artifact), artifact.precision)
-        written = _report(graph, artifact, building, form, measured, verdict, profile, out)
-        found = Repair.read(graph.folder / repaired.FILE)
-        written = written.model_copy(update={"layer_sizes": layers, "repair": found and found.judged(verdict.state)})
+        written = _report(graph, artifact, building, form, measured, verdict, profile, out, kind, repair).model_copy(
+            update={
+                "gate_sha256": rules.sha256,
+                "layer_sizes": size.by_layer(target.read(artifact), artifact.precision),
+            }
+        )
         report.write(building, written)
         model_card.write(building, written, graph)
         if sbom.missing() is None:
@@ -257,7 +261,10 @@ def _report(
     verdict: Verdict,
     profile: Profile,
     out: Path,
+    kind: str | None,
+    repair: Repair | None,
 ) -> Report:
+    """kind: of machine, as the target says it. repair: of the Graph."""
     notes = [note for note in (device.machine().saturation, *map(latency.warning, measured.latency)) if note]
     return Report(
         name=graph.card.name,
@@ -270,22 +277,22 @@ def _report(
         graph_sha256=graph.sha256,
         profile=profile.name,
         gate=profile.gate,
-        gate_sha256=Gate.find(profile.gate).sha256,
         measurements=measured,
         verdict=verdict,
         cautions=(
             *notes,
             *(board.cautions(measured.device) if measured.device else ()),
-            *_told(targets.get(artifact.target).here()),
+            *_told(kind),
             *_placed(measured),
             *_executed(measured),
             *_chosen(profile),
             *_emulated(measured.accuracy),
             *_passes(graph.card),
-            *_repaired(graph),
+            *((repair.sentence,) if repair is not None else ()),
             graph.card.intended_use,
             *graph.card.provenance.notes,
         ),
+        repair=repair and repair.judged(verdict.state),
         next_commands=tuple(_next(measured, verdict, profile, shlex.quote(str(out)))),
     )
 
@@ -337,12 +344,6 @@ def _emulated(accuracy: AccuracyReport | None) -> Iterator[str]:
             f"The accuracy of {accuracy.form} is what onnxruntime reached with a rounding to float16 behind every "
             "operator; a device rounds elsewhere."
         )
-
-
-def _repaired(graph: Graph) -> Iterator[str]:
-    repair = Repair.read(graph.folder / repaired.FILE)
-    if repair is not None:
-        yield repair.sentence
 
 
 def _passes(card: ModelCard) -> Iterator[str]:
