@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from pydantic import ValidationError
 
@@ -95,13 +96,56 @@ def test_noise_that_slows_both_cancels_in_the_ratio() -> None:
     assert speed.pairs == 50
 
 
-def test_the_interval_of_the_ratio_is_that_of_the_median_by_ranks() -> None:
+def test_the_interval_of_the_ratio_is_that_of_the_medians_of_ten_parts() -> None:
     clock = Stopwatch()
-    slow = clock.taking([1] * 5 + list(range(1, 51)))
-    fast = clock.taking(itertools.repeat(1))
-    speed = latency.ratio(slow, fast, "quick", 1, clock=clock)
-    # Ratios 1…50. Tables of the binomial (n = 50, p = 1/2) give ranks 18 and 33 for 95 %.
-    assert (speed.low, speed.speedup_vs_fp32, speed.high) == (18, 25.5, 33)
+    slow = clock.taking([10] * 5 + ([20] * 5 + [80] * 5) * 5)
+    speed = latency.ratio(slow, clock.taking(itertools.repeat(10)), "quick", 1, clock=clock)
+    # The logarithms of the ten medians lie ln 2 off their mean, so their standard error is ln 2 · √(10/9) / √10, or
+    # ln 2 / 3; Student's t of 9 degrees of freedom is 2.262.
+    factor = 2 ** (2.262 / 3)
+    assert (speed.low, speed.speedup_vs_fp32, speed.high) == (
+        pytest.approx(5 / factor),
+        5.0,
+        pytest.approx(5 * factor),
+    )
+
+
+def test_the_interval_of_three_slow_pairs_is_wide() -> None:
+    clock = Stopwatch()
+    slow = clock.taking([8000, 8000, 7000, 9000])
+    speed = latency.ratio(slow, clock.taking(itertools.repeat(4000)), "quick", 1, clock=clock)
+    assert (speed.pairs, speed.speedup_vs_fp32) == (3, 2.0)
+    # 4.303 for 2 degrees of freedom, of the logarithms of 8, 7 and 9.
+    assert speed.high == pytest.approx(2 * np.exp(4.303 * np.std(np.log([8, 7, 9]), ddof=1) / 3**0.5))
+
+
+def by_ranks(ratios: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The interval of the median that takes pairs for independent: ranks n/2 ∓ 1.96·√n/2, rounded outwards."""
+    ordered, middle, half = np.sort(ratios), len(ratios) / 2, 1.96 * math.sqrt(len(ratios)) / 2
+    return ordered[math.floor(middle - half) - 1], ordered[math.ceil(middle + half)]
+
+
+def ratios_of_runs(correlation: float, runs: int, pairs: int) -> npt.NDArray[np.float64]:
+    """Ratios about 1.5 that scatter by a tenth, each correlated so with the one before; [runs, pairs]."""
+    steps = np.random.default_rng(20170).normal(0, 0.1, (runs, pairs))
+    for pair in range(1, pairs):
+        steps[:, pair] = correlation * steps[:, pair - 1] + math.sqrt(1 - correlation**2) * steps[:, pair]
+    return 1.5 * np.exp(steps)
+
+
+def test_the_interval_holds_the_true_ratio_although_load_comes_in_bursts() -> None:
+    runs = ratios_of_runs(0.9, runs=300, pairs=1024)
+    ends = [(found.low, found.high) for found in (latency._ratio(list(run), 1) for run in runs)]
+    covered = np.mean([low is not None and high is not None and low <= 1.5 <= high for low, high in ends])
+    assert 0.92 <= covered <= 0.98  # 300 runs tell 95 % to within 2.5 %
+    # As if pairs were independent, it would have held in less than half of the runs.
+    assert np.mean([low <= 1.5 <= high for low, high in map(by_ranks, runs)]) < 0.5
+
+
+def test_on_a_quiet_machine_the_interval_is_as_narrow_as_independent_pairs_allow() -> None:
+    runs = ratios_of_runs(0.0, runs=100, pairs=1024)
+    widths = [found.high - found.low for found in (latency._ratio(list(run), 1) for run in runs)]  # type: ignore[operator]
+    assert np.mean(widths) < 1.2 * np.mean([high - low for low, high in map(by_ranks, runs)])
 
 
 def test_pairs_alternate_which_side_goes_first() -> None:
