@@ -406,9 +406,9 @@ class LatencyFigure(Frozen):
 class ColdStart(Frozen):
     """From an artifact on disk to its first answer, each time in a process of its own; medians.
 
-    load_ms: from Python and NumPy loaded to the artifact opened, its engine's library included. first_run_ms: of the
-    run behind that. total_ms, slowest_ms: of both, the median and the slowest. All files were read before (the page
-    cache is warm), so no disk is timed.
+    load_ms: from Python, NumPy and edgeskin loaded to the artifact opened, its engine's library included.
+    first_run_ms: of the run behind that. total_ms, slowest_ms: of both, the median and the slowest. All files were read
+    before (the page cache is warm), so no disk is timed.
     """
 
     threads: Annotated[int, Field(ge=1)]
@@ -423,7 +423,7 @@ class SpeedRatio(Frozen):
     """int8 against fp32 in one interleaved run.
 
     speedup_vs_fp32: median over pairs of fp32 time / int8 time; above 1 int8 is faster. low, high: its 95 % interval,
-    as far as pairs are independent: what else the machine did meanwhile (`conditions`) may make runs differ by more.
+    by how far parts of the run differ; what lasted longer than the run (`conditions`) may make runs differ by more.
     """
 
     threads: Annotated[int, Field(ge=1)]
@@ -435,7 +435,7 @@ class SpeedRatio(Frozen):
 
 
 class MemoryFigure(Frozen):
-    """Peak resident memory of loading the engine and running the artifact, above a bare interpreter with NumPy.
+    """Peak resident memory of loading the engine and running the artifact, above Python with NumPy and edgeskin.
 
     device_mib: what an accelerator with a memory of its own takes besides, None where there is none, or nobody tells.
     """

@@ -1,7 +1,7 @@
 """An artifact loaded and run in a process of its own, and the peak memory of that.
 
-The memory is the rise of that process' high-water mark: from Python and NumPy loaded to the artifact opened by its
-engine and run. It is what the artifact and its engine cost.
+The memory is the rise of that process' high-water mark: from Python, NumPy and edgeskin loaded to the artifact opened
+by its engine and run. It is what the artifact and its engine cost.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ class Alone:
 def measure(artifact: Artifact, size: int, *, threads: int = 1) -> MemoryFigure | NotMeasured:
     """Load and run `artifact` in a fresh process and read its peak.
 
-    size: side S of the square input. The figure counts the engine's own code and buffers, not Python's and NumPy's.
+    size: side S of the square input. The figure counts the engine's own code and buffers, not Python, NumPy, edgeskin.
     What runs on an accelerator and does not tell what it takes there has no figure: the rest may be next to nothing.
     """
     told = alone(artifact, size, threads=threads)

@@ -95,7 +95,7 @@ def _cold_start(figure: "ColdStart") -> str:
     return (
         f"cold start: {_ms(figure.total_ms)} ms = load {_ms(figure.load_ms)} + first run {_ms(figure.first_run_ms)}, "
         f"slowest {_ms(figure.slowest_ms)} (medians of {figure.starts} processes, threads: {figure.threads}; "
-        "Python was up, all files in memory)"
+        "Python and edgeskin were up, all files in memory)"
     )
 
 

@@ -79,7 +79,7 @@ def test_figures_are_a_table_whose_columns_are_aligned() -> None:
         "model int8                16      1   10.00   10.40   10.49       5%       100.0  3 in 0.0 s, quick",
         "model int8, batch 8        1      8   10.00   10.40   10.49       5%       800.0  3 in 0.0 s, quick",
         "cold start: 121.50 ms = load 100.00 + first run 20.00, slowest 150.00 (medians of 5 processes, threads: 1; "
-        "Python was up, all files in memory)",
+        "Python and edgeskin were up, all files in memory)",
         "size: 2.50 MiB",
         "not measured, memory, cold: no process",
     ]

@@ -267,7 +267,7 @@ def memory(measured: Measurements) -> Markup:
     return section(
         "memory",
         "Memory",
-        element("p", element("b", _peak(one)), " at the peak, above a bare interpreter with NumPy."),
+        element("p", element("b", _peak(one)), " at the peak, above Python with NumPy and edgeskin."),
     )
 
 

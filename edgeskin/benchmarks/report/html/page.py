@@ -141,7 +141,7 @@ def _machine_tiles(measured: Measurements, report: Report) -> Iterator[Markup]:
     if measured.size_mib is not None:
         yield _tile("size", unit(float(f"{measured.size_mib:.3g}"), "MiB"), report.artifact)
     if measured.memory is not None and measured.memory.total_mib is not None:
-        yield _tile("peak memory", f"{measured.memory.total_mib:.0f} MiB", "above a bare interpreter")
+        yield _tile("peak memory", f"{measured.memory.total_mib:.0f} MiB", "above Python with NumPy and edgeskin")
     place = measured.placement
     if place is not None and place.integer_fraction is not None:
         yield _tile(
