@@ -46,7 +46,7 @@ class RunRecord(Frozen):
     recipe: with all overrides applied. train_ids, select_ids, held_out_ids (the fold a cross-validation keeps): image
     ids, sorted. best: one a phase. state: where to go on. phases_done: trained to their end. thresholds: of sigmoid
     heads, chosen on `select` at the end. versions: of what decides the arithmetic. sources: of the files it began
-    from (`provenance.sources`).
+    from (`provenance.sources`). multiplied_in: numbers of the float phase, None in a run older than that note.
     """
 
     format: Literal[1] = 1
@@ -62,6 +62,7 @@ class RunRecord(Frozen):
     device: str
     threads: int
     processes: int = 1
+    multiplied_in: str | None = None
     changes: tuple[str, ...] = ()
     best: dict[PhaseName, Stored] = Field(default_factory=dict)
     state: Stored | None = None

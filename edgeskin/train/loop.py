@@ -25,7 +25,7 @@ from edgeskin.train.networks import build_network, materialise, prepared_network
 from edgeskin.train.objective import objective_for
 from edgeskin.train.phase import Losses, Trainer
 from edgeskin.train.plan import Places, Plan, plan
-from edgeskin.train.provenance import changed_source, note_changes, sources, versions
+from edgeskin.train.provenance import changed_source, note_changes, precision, sources, versions
 from edgeskin.train.recipe import Phase, Recipe
 from edgeskin.train.sampling import Order, Showings, epoch_order, showings
 
@@ -124,6 +124,7 @@ def _open_run(recipe: Recipe, places: Places, planned: Plan, processes: Processe
         device=processes.device.type,
         threads=torch.get_num_threads(),
         processes=processes.count,
+        multiplied_in=precision(processes.device),
     )
     write_run(places.run, record)
     return record

@@ -14,6 +14,7 @@ from edgeskin.train.balance import FixedBalance, TaskBalance
 from edgeskin.train.distributed import Processes
 from edgeskin.train.loader import Batch
 from edgeskin.train.objective import Objective, objective_for
+from edgeskin.train.precision import multiplied_in
 from edgeskin.train.recipe import Phase
 from edgeskin.train.schedule import COSINE, Watch, rate
 
@@ -144,8 +145,8 @@ class Trainer:
         return self.epoch >= self.phase.epochs or (patience is not None and self.watch.epochs_since_best >= patience)
 
     def _autocast(self, mixed_precision: bool) -> AbstractContextManager[object]:
-        if mixed_precision and self.device.type == "cuda":
-            return torch.autocast("cuda", dtype=torch.bfloat16)
+        if mixed_precision and multiplied_in(self.device) == torch.bfloat16:
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
     def state(self) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from edgeskin import files
 from edgeskin.models.start.files import PUBLISHED
 from edgeskin.train.checkpoint import RunRecord, read_run
 from edgeskin.train.distributed import Processes
+from edgeskin.train.precision import multiplied_in
 from edgeskin.train.recipe import Recipe
 
 TEACHER, START = "distill.run", "network.start"
@@ -54,19 +55,27 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
-def _machine(device: str, threads: int, processes: int) -> dict[str, str]:
-    return {"device": device, "threads": str(threads), "processes": str(processes)}
+def _machine(device: str, threads: int, processes: int, precision: str | None) -> dict[str, str | None]:
+    return {"device": device, "threads": str(threads), "processes": str(processes), "float phase in": precision}
+
+
+def precision(device: torch.device) -> str:
+    """The name of the numbers in which the float phase multiplies there: `bfloat16` or `float32`."""
+    return str(multiplied_in(device)).removeprefix("torch.")
 
 
 def note_changes(record: RunRecord, processes: Processes) -> RunRecord:
     """The record with a sentence for everything that decides the arithmetic and is not what it was at the start."""
-    then = {**record.versions, **_machine(record.device, record.threads, record.processes)}
-    now = {**versions(), **_machine(processes.device.type, torch.get_num_threads(), processes.count)}
+    then = {**record.versions, **_machine(record.device, record.threads, record.processes, record.multiplied_in)}
+    here = processes.device
+    now = {**versions(), **_machine(here.type, torch.get_num_threads(), processes.count, precision(here))}
     epoch = (
         "before the first epoch" if record.state is None else f"after {record.state.phase} epoch {record.state.epoch}"
     )
     changes = tuple(
-        f"{epoch}: {name} {now[name]} instead of {then[name]}" for name in now if now[name] != then.get(name)
+        f"{epoch}: {name} {now[name]} instead of {then[name]}"
+        for name in now
+        if then.get(name) not in (None, now[name])
     )
     new = tuple(change for change in changes if change not in record.changes)
     return record.model_copy(update={"changes": (*record.changes, *new)})

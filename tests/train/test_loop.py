@@ -20,7 +20,7 @@ from edgeskin import files, shipped
 from edgeskin.data.phantom import write_dataset
 from edgeskin.errors import DataError, EdgeskinError, RecipeError, RunError
 from edgeskin.train import recipe
-from edgeskin.train.checkpoint import RunRecord, load, read_run
+from edgeskin.train.checkpoint import RunRecord, load, read_run, write_run
 from edgeskin.train.log import Progress
 from edgeskin.train.loop import Places, train
 
@@ -442,13 +442,14 @@ def test_a_run_that_goes_on_elsewhere_says_so(
     monkeypatch.setattr(Progress, "say", say)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(run, "float.epochs=1", "qat.epochs=1")
-    path = run / "run.json"
-    ours = read_run(run).versions["torch"]
-    text = path.read_text(encoding="utf-8").replace(f'"torch": "{ours}"', '"torch": "1.0"')
-    path.write_text(text, encoding="utf-8")
+    begun = read_run(run)
+    ours = begun.versions["torch"]
+    versions = {**begun.versions, "torch": "1.0"}
+    write_run(run, begun.model_copy(update={"versions": versions, "multiplied_in": "float8"}))
     with pytest.raises(KeyboardInterrupt):
         train_tiny(run, "float.epochs=1", "qat.epochs=1", resume=True)
     assert any(f"after float epoch 1: torch {ours} instead of 1.0" in words for words in said)
+    assert any(f"float phase in {begun.multiplied_in} instead of float8" in words for words in said)
 
 
 def test_a_start_that_failed_may_be_begun_again_with_another_recipe(

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -66,6 +67,26 @@ def test_a_recipes_objective_has_its_weights_and_the_phases_smoothing() -> None:
     objective = objective_for(chosen, chosen.head_specs(), {}, chosen.qat)
     assert objective.weights == {name: head.weight for name, head in chosen.heads.items()}
     assert objective.label_smoothing == chosen.qat.label_smoothing
+
+
+@pytest.mark.parametrize(
+    ("bf16", "amx", "used"),
+    [(True, False, torch.bfloat16), (False, True, torch.bfloat16), (False, False, torch.float32)],
+)
+def test_the_float_phase_multiplies_in_what_the_processor_has_instructions_for(
+    bf16: bool, amx: bool, used: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    seen: list[torch.dtype] = []
+
+    def objective(outputs: Sequence[Tensor], _: Batch) -> dict[str, Tensor]:
+        seen.append(outputs[0].dtype)
+        return {"mask": outputs[0].float().mean()}
+
+    for mixed in (True, False):
+        trainer().run_epoch(iter([batch()]), objective, (0,), lambda _: None, mixed_precision=mixed)
+    assert seen == [used, torch.float32]
 
 
 def trainer() -> Trainer:
