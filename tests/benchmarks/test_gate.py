@@ -674,6 +674,28 @@ def test_operators_that_a_delegate_leaves_are_counted_and_named(measured, card, 
     assert sentence in promise.sentence
 
 
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "state", "words"),
+    [
+        (1.66, 1.6, 1.8, "passed", ""),
+        (1.66, 1.0, 1.8, "passed", ""),  # the limit itself is good enough
+        (1.05, 0.9, 1.234, "passed", "1.05; is at least 1; its 95 % interval, 0.9 to 1.23, holds 1, so another run"),
+        (0.99, 0.9, 1.1, "failed", "0.99; must be at least 1; its 95 % interval, 0.9 to 1.1, holds 1, so another run"),
+        (0.99, 0.9, 0.9999, "failed", ""),
+        (1.05, None, None, "passed", ""),
+    ],
+)
+def test_a_speed_is_judged_by_its_median_and_says_where_its_interval_holds_the_limit(
+    measured, card, ratio, low, high, state, words
+):
+    speed = measured.speed.model_copy(update={"speedup_vs_fp32": ratio, "low": low, "high": high})
+    told = measured.model_copy(update={"speed": speed})
+    (promise,) = judge(told, Gate(speedup_vs_fp32_min=1.0), card, "int8").promises
+    assert promise.state == state
+    assert promise.sentence.startswith(words)
+    assert ("interval" in promise.sentence) is bool(words)
+
+
 # --- what is shipped ---
 
 

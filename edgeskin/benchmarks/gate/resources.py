@@ -6,7 +6,7 @@ from typing import TypeAlias
 from edgeskin.benchmarks.budget import Budget, Ceiling
 from edgeskin.benchmarks.gate.rules import Gate
 from edgeskin.benchmarks.gate.term import Comparison, Section, Term
-from edgeskin.benchmarks.measurements import Measurements, PlacementFigure
+from edgeskin.benchmarks.measurements import Measurements, PlacementFigure, SpeedRatio
 from edgeskin.targets.base import Precision
 
 _NAMED = 5
@@ -72,7 +72,19 @@ def resource_terms(measured: Measurements, gate: Gate, precision: Precision, bud
                 source=source,
                 why_not=measured.not_measured.get(section, ""),
                 where=", ".join(where.get(name, ())[:_NAMED]),
+                unsure=_unsure(speed, limit) if name == "speedup_vs_fp32" and speed else "",
             )
+
+
+def _unsure(speed: SpeedRatio, limit: float) -> str:
+    """In words, where the interval of a ratio holds its limit.
+
+    The ratio itself is judged all the same: its low end would fail a good network on a busy machine.
+    """
+    if speed.low is None or speed.high is None or not speed.low < limit <= speed.high:
+        return ""
+    interval = f"its 95 % interval, {speed.low:.3g} to {speed.high:.3g}, holds {limit:.6g}"
+    return f"{interval}, so another run may come out otherwise. On a quiet machine it is narrower"
 
 
 def _undelegated(placement: PlacementFigure | None) -> float | None:

@@ -97,8 +97,8 @@ class Gate(Frozen):
     integer_convolutions_min: share of the convolutions that must run as integer kernels (int8 only).
     float_operators_max: how many operators may run in float although the network quantizes them (int8 only).
     undelegated_max: how many operators a delegate may leave to the processor; not measured where an engine has none.
-    speedup_vs_fp32_min: not asked of an fp32 artifact. latency_p90_ms_max: of the network alone, at the profile's
-    threads.
+    speedup_vs_fp32_min: of the median itself; where its interval holds the limit, the promise says so. Not asked of an
+    fp32 artifact. latency_p90_ms_max: of the network alone, at the profile's threads.
     """
 
     description: str = ""

@@ -13,7 +13,8 @@ class Term(Frozen):
     """One figure, and what it is held against.
 
     source: where the limit comes from, if not from the gate. why_not: why there is no number. where: what a bad number
-    should send the reader to. too_few: of how few cases it is, where they are too few to judge.
+    should send the reader to. too_few: of how few cases it is, where they are too few to judge. unsure: why another run
+    may come out otherwise.
     """
 
     name: str
@@ -26,3 +27,4 @@ class Term(Frozen):
     where: str = ""
     inherited_from: str | None = None
     too_few: str = ""
+    unsure: str = ""

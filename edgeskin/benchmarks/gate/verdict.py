@@ -130,6 +130,7 @@ def _settle(term: Term, may_be_pending: Collection[Section], attested_by: str | 
         source = f", from the evidence of {term.inherited_from}" if term.inherited_from else ""
         sentence = f"{measured:.6g}{source}; {'is' if good else 'must be'} {limit}"
         sentence += f" ({term.where})" if term.where and not good else ""
+        sentence += f"; {term.unsure}" if term.unsure else ""
         sentence = f"on {attested_by}: {sentence}" if attested_by else sentence
     return Promise(
         name=term.name,
