@@ -208,15 +208,16 @@ def _once(runnable: Runnable, inputs: tuple[UInt8, Float32 | None]) -> Run:
     return run
 
 
-def label(figure: LatencyFigure) -> str:
+def label(figure: LatencyFigure | SpeedRatio) -> str:
     """What was timed, with its threads where they are more than one."""
-    return figure.name if figure.threads == 1 else f"{figure.name}, {figure.threads} threads"
+    name = figure.name if isinstance(figure, LatencyFigure) else _PAIRS
+    return name if figure.threads == 1 else f"{name}, {figure.threads} threads"
 
 
-def warning(figure: LatencyFigure) -> str | None:
+def warning(figure: LatencyFigure | SpeedRatio) -> str | None:
     """One sentence where a figure cannot be trusted, because it scatters or the machine was busy or hot; or None."""
     busy, hot = list[str](), list[str]()
-    if figure.cv is not None and figure.cv > UNSTEADY_CV:
+    if isinstance(figure, LatencyFigure) and figure.cv is not None and figure.cv > UNSTEADY_CV:
         busy.append(f"times scatter by {figure.cv:.0%} of their mean (more than {UNSTEADY_CV:.0%})")
     seen = figure.conditions or Conditions()
     if seen.others_share is not None and seen.others_share > OTHERS_SHARE:

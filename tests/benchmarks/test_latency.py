@@ -315,6 +315,14 @@ def test_what_disturbed_a_figure_is_said_although_it_is_steady(seen: dict[str, o
     assert words in said
 
 
+def test_a_ratio_is_doubted_by_what_else_the_machine_did() -> None:
+    seen = SpeedRatio(threads=2, speedup_vs_fp32=1.5, pairs=50, conditions=Conditions(others_share=0.37))
+    said = latency.warning(seen)
+    assert said is not None
+    assert said.startswith("int8 beside fp32, 2 threads: other work took 37% of all cores' time")
+    assert latency.warning(seen.model_copy(update={"conditions": None})) is None
+
+
 def test_all_doubts_of_a_figure_stand_in_one_sentence_with_its_threads() -> None:
     assert doubted(0.5, 4, others_share=0.5, throttle_events=(0, 1)) == (
         "model int8, 4 threads: times scatter by 50% of their mean (more than 10%), other work took 50% of all cores' "
