@@ -22,16 +22,7 @@ from edgeskin.export import golden
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.golden import GoldenCase
 from edgeskin.export.measure import memory_of, placement_of, size_mib
-from edgeskin.targets.base import Artifact, Float32, Session, UInt8
-
-ONE_AT_A_TIME = frozenset({"tflite", "coreml"})
-"""The targets whose artifacts take one picture (the QAT contract, architecture.md)."""
-OWN_THREADS: Mapping[str, str] = {
-    "coreml": "Core ML",
-    "tensorrt": "a GPU",
-    "torch-tensorrt": "a GPU",
-}
-"""What chooses its threads by itself, by target: there is one number of threads to time."""
+from edgeskin.targets.base import Artifact, Float32, Session, Target, UInt8
 
 
 def benchmark(
@@ -104,8 +95,12 @@ class _Bench:
     def name(self) -> str:
         return f"model {self.artifact.precision}"
 
+    @property
+    def target(self) -> Target:
+        return targets.get(self.artifact.target)
+
     def open(self, threads: int) -> Session:
-        return targets.get(self.artifact.target).open(self.artifact, threads=threads)
+        return self.target.open(self.artifact, threads=threads)
 
     def figures(self, session: Session, threads: int) -> tuple[LatencyFigure, ...]:
         """One pass of the network alone, and all that a photo takes."""
@@ -115,7 +110,7 @@ class _Bench:
         return (*alone, self._whole(session, threads))
 
     def by_threads(self, numbers: Sequence[int]) -> _Timed:
-        own = OWN_THREADS.get(self.artifact.target)
+        own = self.target.own_threads
         if own is not None and numbers:
             return _Timed(not_measured={"other numbers of threads": f"{own} chooses its own"})
         return _Timed(tuple(figure for number in numbers for figure in self.figures(self.open(number), number)))
@@ -123,9 +118,9 @@ class _Bench:
     def by_batch(self, session: Session, threads: int, batches: Sequence[int]) -> _Timed:
         """One pass of the network alone with several pictures at once, as far as its engine takes them."""
         names = {batch: f"{self.name}, batch {batch}" for batch in batches}
-        target = self.artifact.target
-        if target in ONE_AT_A_TIME:
-            return _Timed(not_measured=dict.fromkeys(names.values(), f"{target} takes one picture at a time"))
+        if self.target.one_at_a_time:
+            why_not = f"{self.artifact.target} takes one picture at a time"
+            return _Timed(not_measured=dict.fromkeys(names.values(), why_not))
         figures, not_measured = list[LatencyFigure](), dict[str, str]()
         for batch, name in names.items():
             self.say(f"timing the network, pictures at once: {batch}")

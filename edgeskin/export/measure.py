@@ -36,8 +36,7 @@ from edgeskin.export.golden import Golden
 from edgeskin.export.profile import Profile
 from edgeskin.export.reference import Reference
 from edgeskin.graph.folder import Graph
-from edgeskin.targets.base import Artifact, Precision, Runnable, Session, Target
-from edgeskin.targets.tensorrt.runtime import find
+from edgeskin.targets.base import Artifact, Precision, Runnable, Session, Target, elsewhere
 
 
 def measure(
@@ -69,7 +68,7 @@ def measure(
         accuracy = _accuracy(graph, form, here.default, fp32, labelled, profile.split, say, progress)
     unknown = {} if accuracy is not None else {"accuracy": _no_evidence(graph, form, profile.split)}
     others = beside.Beside()
-    if target.name in _BESIDE:
+    if target.beside_others:
         others = beside.beside(graph, precision, cases.cases[0].inputs, "quick", threads)
     return alone.model_copy(
         update={
@@ -133,7 +132,8 @@ def of_artifact(
     say("comparing on golden cases")
     known = Measurements(size_mib=size_mib(artifact.path), device=device.facts())
     if not here.sessions:
-        hops, absent = reference.compare(here.default.run, cases), dict.fromkeys(_ONLY_DEVICES, _elsewhere(here.target))
+        hops, why_not = reference.compare(here.default.run, cases), elsewhere(here.target, "attest")
+        absent = dict.fromkeys(_ONLY_DEVICES, why_not)
         return known.model_copy(update={"verified": here.target.reader, "numerics": hops, "not_measured": absent})
     hops = tuple(
         hop for label, session in here.labels.items() for hop in reference.compare(session.run, cases, label=label)
@@ -158,17 +158,8 @@ def of_artifact(
     )
 
 
-_BESIDE = frozenset({"tensorrt"})
-"""The targets beside whose times those of other engines on the same processor stand."""
 _ONLY_DEVICES: tuple[Section, ...] = ("numerics", "latency", "memory", "placement")
 """What nobody but an engine that runs the artifact can tell; numerics are then known of the saved bytes alone."""
-
-
-def _elsewhere(target: Target) -> str:
-    """Where an artifact that nothing here runs can be measured."""
-    refused = find.refused() if target.name == "tensorrt" else None
-    passed_over = f" ({refused})" if refused else ""
-    return f"nothing on this machine runs {target.name}{passed_over}. On {target.runs_on}: edgeskin attest BUNDLE"
 
 
 @dataclass(frozen=True)

@@ -220,8 +220,27 @@ class Target(Protocol):
         """Who parses the saved bytes back here."""
         ...
 
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether an artifact takes one picture (the QAT contract, architecture.md)."""
+        ...
+
+    @property
+    def own_threads(self) -> str | None:
+        """What chooses its threads by itself, in words: there is one number of them to time. None where it is told."""
+        ...
+
+    @property
+    def beside_others(self) -> bool:
+        """Whether the times of other engines on the same processor stand beside its own."""
+        ...
+
     def missing(self) -> str | None:
         """One sentence why it cannot build here, or None."""
+        ...
+
+    def refused(self) -> str | None:
+        """What is on this machine and cannot run its artifacts, and why; None where nothing is passed over."""
         ...
 
     def here(self) -> str | None:
@@ -276,6 +295,13 @@ def facts(graph: Graph, precision: Precision) -> dict[str, str]:
         "edgeskin.model": json.dumps(graph.card.model_dump(mode="json"), sort_keys=True, ensure_ascii=False),
         "edgeskin.precision": precision,
     }
+
+
+def elsewhere(target: Target, command: str) -> str:
+    """That nothing here runs a target's artifacts, and where `edgeskin COMMAND BUNDLE` tells more."""
+    refused = target.refused()
+    passed_over = f" ({refused})" if refused else ""
+    return f"nothing on this machine runs {target.name}{passed_over}. On {target.runs_on}: edgeskin {command} BUNDLE"
 
 
 def demand_precision(target: Target, precision: Precision) -> None:

@@ -52,10 +52,16 @@ class OnnxTarget:
     precisions: frozenset[Precision] = frozenset({"int8", "fp32"})
     runs_on: str = "any machine with onnxruntime"
     reader: Reader = "graph"
+    one_at_a_time: bool = False
+    own_threads: str | None = None
+    beside_others: bool = False
 
     def missing(self) -> str | None:
         """One sentence why it cannot build or run here, or None."""
         return optional.missing("onnx", "onnxruntime")
+
+    def refused(self) -> None:
+        """Nothing is passed over."""
 
     def here(self) -> None:
         """Every machine that builds shows the same."""

@@ -1,6 +1,7 @@
 """What is timed of a finished bundle, and what is said of what cannot be."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from edgeskin.export import benchmark as room
 from edgeskin.export import golden
 from edgeskin.export.benchmark import benchmark
 from edgeskin.targets.base import Float32, UInt8
-from edgeskin.targets.onnx import OnnxSession
+from edgeskin.targets.onnx import OnnxSession, OnnxTarget
 
 MODEL, PHOTO = "model int8", "photo to findings"
 
@@ -74,11 +75,16 @@ def test_the_pictures_are_the_golden_cases_in_their_order_over_and_over(bundle: 
     assert metadata is None
 
 
+@dataclass(frozen=True)
+class Particular(OnnxTarget):
+    one_at_a_time: bool = True
+    own_threads: str | None = "it"
+
+
 def test_a_target_that_takes_one_picture_or_chooses_its_threads_says_so(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "ONE_AT_A_TIME", {"onnx"})
-    monkeypatch.setattr(room, "OWN_THREADS", {"onnx": "it"})
+    monkeypatch.setitem(targets.TARGETS, "onnx", f"{__name__}:Particular")
     found = benchmark(bundle, 1, "quick", more_threads=(2,), batches=(4, 8))
     assert rows(found) == [(MODEL, 1, 1), (PHOTO, 1, 1)]
     assert found.not_measured == {
@@ -86,10 +92,6 @@ def test_a_target_that_takes_one_picture_or_chooses_its_threads_says_so(
         f"{MODEL}, batch 4": "onnx takes one picture at a time",
         f"{MODEL}, batch 8": "onnx takes one picture at a time",
     }
-
-
-def test_every_target_that_is_said_to_differ_exists() -> None:
-    assert room.ONE_AT_A_TIME | room.OWN_THREADS.keys() <= targets.TARGETS.keys()
 
 
 def test_more_pictures_than_an_engine_takes_leave_the_other_figures(

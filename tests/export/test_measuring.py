@@ -1,12 +1,14 @@
 """What is measured of an artifact on its way into a bundle: a lying clock, other engines beside it, release figures."""
 
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from small_graphs import contents
 
+from edgeskin import targets
 from edgeskin.benchmarks import beside, cold, latency
 from edgeskin.benchmarks.beside import Beside
 from edgeskin.benchmarks.measurements import ColdStart
@@ -14,7 +16,7 @@ from edgeskin.benchmarks.memory import NotMeasured
 from edgeskin.errors import EdgeskinError
 from edgeskin.export import attest as attesting
 from edgeskin.export import journey
-from edgeskin.export import measure as room
+from edgeskin.targets.onnx import OnnxTarget
 
 if TYPE_CHECKING:
     from edgeskin.export.profile import Profile
@@ -48,6 +50,11 @@ def test_a_clock_that_stands_still_or_steps_backwards_gives_no_bundle_and_no_att
     assert contents(bundle) == before
 
 
+@dataclass(frozen=True)
+class BesideOthers(OnnxTarget):
+    beside_others: bool = True
+
+
 def test_other_engines_of_a_gpu_stand_beside_the_target_they_are_for_and_no_other(
     small_graph: "Graph", profile: "Profile", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +63,7 @@ def test_other_engines_of_a_gpu_stand_beside_the_target_they_are_for_and_no_othe
     monkeypatch.setattr(beside, "beside", lambda *_, **__: found)
     alone = journey.export(small_graph, profile, tmp_path / "alone").report.measurements
     assert [each.name for each in alone.latency] == ["model int8", "model fp32"]
-    monkeypatch.setattr(room, "_BESIDE", {"onnx"})
+    monkeypatch.setitem(targets.TARGETS, "onnx", f"{__name__}:BesideOthers")
     exported = journey.export(small_graph, profile, tmp_path / "bundle")
     together = exported.report.measurements
     assert [each.name for each in together.latency] == ["model int8", "model fp32", "torch fp32, cuda"]

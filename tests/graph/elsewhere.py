@@ -90,12 +90,18 @@ class ElsewhereTarget:
     name = "elsewhere"
     runs_on = "an elsewhere"
     reader: base.Reader = "graph"
+    one_at_a_time = False
+    own_threads: str | None = None
+    beside_others = False
     precisions: frozenset[base.Precision] = frozenset({"int8", "w8a16", "fp32"})
 
     def computes(self, precision: base.Precision) -> base.Compute:
         return "float32"
 
     def missing(self) -> str | None:
+        return None
+
+    def refused(self) -> None:
         return None
 
     def here(self) -> None:

@@ -30,7 +30,7 @@ from edgeskin.graph.folder import Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.read import read
 from edgeskin.graph.rewrite import weights_only
-from edgeskin.targets.base import Artifact, Precision, Runnable, Target
+from edgeskin.targets.base import Artifact, Precision, Runnable, Target, elsewhere
 from edgeskin.targets.executed import ExecutedSession
 
 __all__ = ["CASES", "Diagnosis", "Divergence", "Step", "TensorError", "debug"]
@@ -100,7 +100,7 @@ def debug(
         precision=artifact.precision,
         cases=tuple(case.name for case in some.cases),
         steps=tuple(steps),
-        not_compared=_elsewhere(target) if not here.sessions or here.simulated else None,
+        not_compared=elsewhere(target, "debug") if not here.sessions or here.simulated else None,
     )
     if picture is not None:
         files.write_text(picture, to_svg(found))
@@ -188,7 +188,3 @@ def _traced(graph: Graph, run: Path | None, int8: Network, cases: Golden) -> Ite
         hidden = sum(row.carried is None for row in rows)
         unseen = [f"{hidden} of {len(rows)} tensors are not quantized apart in torch"] if hidden else []
         yield Step(name=name, judged=judged, tensors=rows, outputs=outputs, notes=(*notes, *unseen))
-
-
-def _elsewhere(target: Target) -> str:
-    return f"nothing on this machine runs {target.name}. On {target.runs_on}: edgeskin debug BUNDLE"

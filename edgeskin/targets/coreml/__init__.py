@@ -41,6 +41,9 @@ class CoremlTarget:
     compute: Compute | None = None
     runs_on: str = "a Mac"
     reader: Reader = "graph"
+    one_at_a_time: bool = True
+    own_threads: str | None = "Core ML"
+    beside_others: bool = False
 
     @property
     def precisions(self) -> frozenset[Precision]:
@@ -50,6 +53,9 @@ class CoremlTarget:
     def missing(self) -> str | None:
         """One sentence why it cannot build here, or None."""
         return optional.missing("onnx", "coremltools")
+
+    def refused(self) -> None:
+        """Nothing is passed over."""
 
     def here(self) -> None:
         """Every machine that builds shows the same."""

@@ -35,6 +35,9 @@ class TensorrtTarget:
     name: str = "tensorrt"
     precisions: frozenset[Precision] = frozenset({"int8", "fp16", "fp32"})
     runs_on: str = "a Jetson, or a machine with an NVIDIA GPU and TensorRT"
+    one_at_a_time: bool = False
+    own_threads: str | None = "a GPU"
+    beside_others: bool = True
 
     @property
     def reader(self) -> Reader:
@@ -44,6 +47,10 @@ class TensorrtTarget:
     def missing(self) -> str | None:
         """One sentence why it cannot build here, or None. A GPU is not needed, an engine ahead of time needs RTX."""
         return optional.missing("onnx") or (parser.missing() if self.gpus else None)
+
+    def refused(self) -> str | None:
+        """The TensorRTs that are here and cannot be used. Raises: TargetError as `find.refused`."""
+        return find.refused()
 
     def here(self) -> str:
         """Which of three kinds of machine this is, and what would make it the next better one; what is passed over.

@@ -37,6 +37,9 @@ class TfliteTarget:
     raw_outputs: bool = False
     runs_on: str = "any machine with LiteRT"
     reader: Reader = "graph"
+    one_at_a_time: bool = True
+    own_threads: str | None = None
+    beside_others: bool = False
 
     @property
     def precisions(self) -> frozenset[Precision]:
@@ -46,6 +49,9 @@ class TfliteTarget:
     def missing(self) -> str | None:
         """One sentence why it cannot build or run here, or None."""
         return optional.missing("onnx", "tflite", "flatbuffers") or session.missing()
+
+    def refused(self) -> None:
+        """Nothing is passed over."""
 
     def here(self) -> None:
         """Every machine that builds shows the same."""

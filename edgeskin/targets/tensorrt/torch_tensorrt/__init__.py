@@ -43,10 +43,16 @@ class TorchTensorrtTarget:
     precisions: frozenset[Precision] = frozenset({"int8", "fp16", "fp32"})
     runs_on: str = "a machine with an NVIDIA GPU and torch-tensorrt"
     reader: Reader = "graph"
+    one_at_a_time: bool = False
+    own_threads: str | None = "a GPU"
+    beside_others: bool = False
 
     def missing(self) -> str | None:
         """One sentence why it cannot build here, or None. A GPU is not needed."""
         return optional.missing("onnx", "torch")
+
+    def refused(self) -> None:
+        """Nothing is passed over."""
 
     def here(self) -> str | None:
         """Whether the network is compiled and measured here, or what is missing for that."""
