@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -24,9 +24,9 @@ def attest(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the network; otherwise those of the bundle's profile.")
     ] = None,
-    mode: Annotated[
-        Literal["quick", "release"], typer.Option(help="release: at least 1024 samples and 60 s a figure.")
-    ] = "quick",
+    release: Annotated[
+        bool, typer.Option("--release", help="At least 1024 samples and 60 s a figure, with time to cool down between.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the attestation as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only where it was written.")] = False,
 ) -> None:
@@ -45,7 +45,7 @@ def attest(
 
     say = terminal.words(quiet)
     graph = None if source is None else journey.find_graph(source, say)
-    done = run(bundle, name=name, graph=graph, threads=threads, mode=mode, say=say)
+    done = run(bundle, name=name, graph=graph, threads=threads, mode="release" if release else "quick", say=say)
     for warning in measured.warnings(done.measurements):
         say(warning)
     if as_json:

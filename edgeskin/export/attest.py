@@ -9,13 +9,13 @@ from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.report import Report
 from edgeskin.contract import checkout
 from edgeskin.contract.bundle import Bundle
-from edgeskin.errors import BundleError, EdgeskinError
+from edgeskin.errors import BundleError, EdgeskinError, TargetError
 from edgeskin.export import evaluate, golden, reference
 from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.measure import Here, of_artifact
 from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import Graph
-from edgeskin.targets.base import Artifact
+from edgeskin.targets.base import Artifact, elsewhere
 
 _NO_FLOAT = "a bundle holds no float network to be faster than. Give the run or Graph folder it came from with --from"
 
@@ -33,11 +33,10 @@ def attest(
 
     name: of the attestation, by default CPU and system; one of that name is replaced. graph: what the bundle was built
     from, to tell how much faster it is than the float network. threads: by default those of the bundle's profile, at
-    which alone a gate counts latency; 1 where that profile is not here. Where nothing here runs the artifact, the
-    executor runs its saved bytes again.
+    which alone a gate counts latency; 1 where that profile is not here.
 
     Raises: BundleError where the bundle or one of its attestations is not what it should be, for another graph, for an
-    unfit name; TargetError where an engine refuses the artifact. Nothing is written then.
+    unfit name; TargetError where nothing here runs the artifact, or an engine refuses it. Nothing is written then.
     """
     opened = Bundle.intact(folder)
     attestation.read_all(folder, opened.sha256)  # what the gate would refuse, now and not after minutes of measuring
@@ -46,6 +45,8 @@ def attest(
     manifest, target = opened.manifest, targets.get(opened.manifest.target)
     if graph is not None and graph.sha256 != manifest.graph_sha256:
         raise BundleError(f"{folder}: was not built from {graph.folder}. Give the run or Graph folder it came from")
+    if not target.processors():
+        raise TargetError(f"{folder}: {elsewhere(target, 'attest')}")
     cases = golden.read(opened.golden, opened.card)
     written = Report.read(folder / report.JSON_NAME)
     answers = reference.of_bundle(opened, written.measurements, cases)
@@ -53,7 +54,7 @@ def attest(
     artifact = Artifact(opened.artifact, manifest.target, manifest.precision, manifest.graph_sha256)
     here = Here.open(target, artifact, threads)
     unknown = {} if graph is not None or manifest.precision == "fp32" else {"latency": _NO_FLOAT}
-    with evaluate.baseline(graph, target, threads) if graph and here.sessions else nullcontext() as fp32:
+    with evaluate.baseline(graph, target, threads) if graph else nullcontext() as fp32:
         measured = of_artifact(here, cases, answers, mode, fp32=fp32, say=say)
     done = Attestation(
         name=called,

@@ -12,7 +12,7 @@ from edgeskin.benchmarks import latency
 from edgeskin.benchmarks.measurements import LatencyFigure
 from edgeskin.contract import bundle as bundles
 from edgeskin.contract import checkout
-from edgeskin.errors import BundleError
+from edgeskin.errors import BundleError, TargetError
 from edgeskin.export import journey
 from edgeskin.export.attest import attest
 from edgeskin.export.profile import Profile
@@ -100,13 +100,11 @@ def test_a_stand_in_is_written_and_never_counted(pending: Path, phone: Path, mon
     assert journey.judge(pending, profile=str(phone)).verdict == before
 
 
-def test_a_machine_that_could_run_nothing_changes_nothing(pending: Path, phone: Path) -> None:
-    before = journey.judge(pending, profile=str(phone)).verdict
-    done = attest(pending, name="linux")
-    assert done.measurements.verified == "graph"
-    assert {hop.equivalent for hop in done.measurements.artifact_hops} == {True}
-    assert done.measurements.latency == ()
-    assert journey.judge(pending, profile=str(phone)).verdict == before
+def test_a_machine_that_runs_nothing_of_it_is_refused_and_writes_nothing(pending: Path) -> None:
+    before = contents(pending)
+    with pytest.raises(TargetError, match=r"nothing on this machine runs elsewhere\. On an elsewhere: edgeskin attest"):
+        attest(pending)
+    assert contents(pending) == before
 
 
 def test_speed_against_float_is_measured_with_the_graph_at_hand(
@@ -162,8 +160,9 @@ def test_only_the_bundle_that_was_exported_is_attested(pending: Path, tmp_path: 
 
 
 def test_an_attestation_of_another_bundle_or_a_damaged_one_is_refused_by_gate_and_attest(
-    pending: Path, small_graph: Graph, phone: Path, tmp_path: Path
+    pending: Path, small_graph: Graph, phone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    elsewhere.at(monkeypatch, "all")
     other = journey.export(small_graph, Profile.find(str(phone)).altered(precision="fp32"), tmp_path / "fp32").folder
     attest(other, name="m2")
     text = (other / "attestations" / "m2.json").read_text()
