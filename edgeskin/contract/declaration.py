@@ -4,7 +4,7 @@ import difflib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -15,6 +15,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -94,8 +97,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def wrong_fields(error: ValidationError) -> str:
     """What is wrong with a JSON file of ours, field by field, in one line; people do not write those by hand."""
-    places = ((".".join(map(str, item["loc"])), item["msg"]) for item in error.errors())
-    return "; ".join(f"{place}: {message}" if place else message for place, message in places)
+    places = ((_key(item["loc"]), _said(item)) for item in error.errors()[:_SHOWN])
+    told = [f"{place}: {message}" if place else message for place, message in places]
+    left = error.error_count() - len(told)
+    return "; ".join([*told, f"and {left} more"] if left else told)
+
+
+_SHOWN = 5
+"""Of more wrong fields than these the rest is counted."""
 
 
 def validate(value: object, model: type[Model], source: str) -> Model:
@@ -106,37 +115,54 @@ def validate(value: object, model: type[Model], source: str) -> Model:
         raise RecipeError(source, [_sentence(model, item) for item in error.errors()]) from error
 
 
-def _sentence(model: type[BaseModel], item: object) -> str:
-    assert isinstance(item, dict)
+def _sentence(model: type[BaseModel], item: "ErrorDetails") -> str:
     location = item["loc"]
-    key = ".".join(str(part) for part in location)
+    key = _key(location)
     match item["type"]:
         case "extra_forbidden":
-            near = difflib.get_close_matches(str(location[-1]), _valid_names(model, location[:-1]), n=1, cutoff=0.5)
-            return f"{key} is not a known key" + (f"; did you mean {near[0]}?" if near else "")
+            known = list(_fields(_model_at(model, location[:-1])))
+            near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+            return f"{key} is not a known key" + (
+                f"; did you mean {near[0]}?" if near else f". Known: {', '.join(known)}"
+            )
         case "missing":
             return f"{key} is missing"
         case "value_error":
-            return f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"])
+            return f"{key}: {_said(item)}" if key else _said(item)
         case "model_type":
-            return f"{key} is {item['input']!r}: write a table, [{key}]"
+            needed = [name for name, field in _fields(_model_at(model, location)).items() if field.is_required()]
+            message = f"write a table, [{key}]" + (f" with {' and '.join(needed)}" if needed else "")
+        case "tuple_type":
+            message = f"write a list, as [{item['input']!r}]"
+        case "bool_parsing" | "bool_type":
+            message = "write true or false"
         case _:
             message = item["msg"][0].lower() + item["msg"][1:]
-            return f"{key} is {item['input']!r}: {message}"
+    return f"{key} is {item['input']!r}: {message}"
 
 
-def _valid_names(model: type[BaseModel], location: tuple[object, ...]) -> list[str]:
-    """The keys allowed at a place in the declaration."""
+def _key(location: tuple[int | str, ...]) -> str:
+    """A place in a file, by its keys; where a key itself is wrong, pydantic adds `[key]`, which is none."""
+    return ".".join(str(part) for part in location if part != "[key]")
+
+
+def _said(item: "ErrorDetails") -> str:
+    """What is wrong at one place: our own words as they are, without pydantic's `Value error`."""
+    return str(item["ctx"]["error"]) if item["type"] == "value_error" else item["msg"]
+
+
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The table that stands at a place in a declaration."""
     current: type[BaseModel] | None = model
     for part in location:
-        field = _fields(current).get(str(part)) if current is not None else None
+        field = _fields(current).get(str(part))
         current = _model_within(field.annotation) if field is not None else current
-    return list(_fields(current)) if current is not None else []
+    return current
 
 
-def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+def _fields(model: type[BaseModel] | None) -> dict[str, FieldInfo]:
     """A model's fields by the names that stand in a file."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
+    return {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _model_within(annotation: object) -> type[BaseModel] | None:

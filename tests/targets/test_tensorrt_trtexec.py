@@ -428,7 +428,7 @@ def test_outputs_are_read_as_float32_in_the_order_asked_for(tmp_path: Path) -> N
     ("text", "told"),
     [
         (None, "was not written"),
-        ("", "the file: Invalid JSON"),
+        ("", "Invalid JSON"),
         ("[ ]", "has no outputs, and melanoma were asked for"),
         (ONE.replace("melanoma", "mask"), "has mask, and melanoma were asked for"),
         (ONE.replace("1x2", "2x1"), "has melanoma as 2x1 with 2 values, and 1x2 was asked for"),
@@ -455,7 +455,7 @@ def test_outputs_that_are_not_what_was_asked_for_are_an_error(text: str | None, 
         (f"[ {QUERY % (0.5, 9, 10)} ]", "has no query behind the first 200 ms"),
         (TRACE.replace('"computeMs"', '"compute"'), r"0\.computeMs: Field required"),
         (TRACE.replace(": 2.5", ": 0"), r"1\.computeMs: Input should be greater than 0"),
-        (TRACE[:-40], "the file: Invalid JSON"),
+        (TRACE[:-40], "Invalid JSON"),
     ],
 )
 def test_times_that_are_not_what_was_asked_for_are_an_error(text: str | None, told: str, tmp_path: Path) -> None:

@@ -54,15 +54,13 @@ FITS: dict[str, tuple[str, ...]] = {
 
 def _higher_is_better(name: str) -> str:
     if name.endswith("_ece"):
-        raise ValueError(
-            f"{name}: a floor is for metrics where more is better; write ceiling.{name}, or limit drop.ece"
-        )
+        raise ValueError(f"a floor is for metrics where more is better; write ceiling.{name}, or limit drop.ece")
     return name
 
 
 def _lower_is_better(name: str) -> str:
     if not name.endswith("_ece"):
-        raise ValueError(f"{name}: a ceiling is for metrics where less is better, as <head>_ece; write floor.{name}")
+        raise ValueError(f"a ceiling is for metrics where less is better, as <head>_ece; write floor.{name}")
     return name
 
 

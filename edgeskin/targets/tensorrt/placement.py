@@ -30,6 +30,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from edgeskin.contract.declaration import wrong_fields
 from edgeskin.errors import TargetError
 from edgeskin.graph.ir import Concat, Conv, ConvTranspose, Linear, Network, Node, Pad, Requantize, Reshape, Slice
 from edgeskin.targets.base import PlacedLayer, Placement
@@ -263,9 +264,7 @@ def _read(path: Path) -> _Engine:
     try:
         return _Engine.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise TargetError(f"{path}: is no layer information of TensorRT: {place}: {first['msg']}. {_AGAIN}") from error
+        raise TargetError(f"{path}: is no layer information of TensorRT: {wrong_fields(error)}. {_AGAIN}") from error
 
 
 _AGAIN = "Remove the engine's folder, and it is built again"

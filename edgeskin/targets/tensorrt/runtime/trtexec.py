@@ -28,6 +28,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from edgeskin import files
+from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.model import ModelCard
 from edgeskin.errors import TargetError
 from edgeskin.targets.base import IMAGE, METADATA, Effort, Float32, Inputs, Precision, Times, UInt8
@@ -212,8 +213,7 @@ def _parsed(path: Path, kind: TypeAdapter[_T]) -> _T:
     except FileNotFoundError as error:
         raise _unlike(path, "was not written") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _unlike(path, f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from error
+        raise _unlike(path, wrong_fields(error)) from error
     except (OSError, ValueError) as error:
         raise _unlike(path, f"cannot be read: {error}") from error
 
