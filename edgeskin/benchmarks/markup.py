@@ -4,6 +4,7 @@ Source: the GitHub Flavored Markdown Spec, 4.10 (tables), 6.1 (backslash escapes
 """
 
 import re
+from collections.abc import Iterable, Sequence
 
 _MARKS = re.compile(r"[\\`*~]|(?<=\])\(|^(?:[#>\[]|[-+](?=[ -]))")
 """What would begin code, emphasis, a link or a block; underscores within words begin nothing."""
@@ -29,3 +30,19 @@ def code(words: str) -> str:
 def line(words: str) -> str:
     """In one line: line ends, and what else cannot be seen, become spaces."""
     return "".join(character if character.isprintable() else " " for character in words).strip()
+
+
+def items(sentences: Iterable[str]) -> str:
+    """A list, a line each."""
+    return "\n".join(f"- {text(sentence)}" for sentence in sentences)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose columns line up in plain text."""
+    cells = [[cell(words) for words in row] for row in (header, *rows)]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
+    lines = [
+        "| " + " | ".join(words.ljust(width) for words, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])

@@ -3,13 +3,13 @@
 It is part of a Graph folder whose int8.onnx was repaired, as `repair.json`, and of every bundle that is built from it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
-from edgeskin.benchmarks.markup import cell, text
+from edgeskin.benchmarks.markup import table, text
 from edgeskin.benchmarks.measurements import Count, Measured
 from edgeskin.contract.declaration import wrong_fields
 from edgeskin.contract.frozen import Frozen
@@ -122,6 +122,25 @@ class Repair(Frozen):
 # --- what a report shows of it ---
 
 
+def dropped(steps: Sequence[RepairStep]) -> tuple[str, ...]:
+    """The metrics whose drops any step has."""
+    return tuple(dict.fromkeys(name for step in steps for name in step.drops))
+
+
+def changes(steps: Sequence[RepairStep]) -> Iterator[str]:
+    """What each step has in float that the one before it had not, and what it no longer has, in words."""
+    held: dict[tuple[str, ...], Way] = {}
+    for number, step in enumerate(steps):
+        now = {one.layers: one.way for one in step.returned}
+        added = [", ".join(layers) for layers in now if layers not in held]
+        taken = [f"without {', '.join(layers)}" for layers in held if layers not in now]
+        otherwise = [
+            f"{', '.join(layers)}: {_WORDS[way]}" for layers, way in now.items() if held.get(layers, way) != way
+        ]
+        yield "; ".join([*added, *taken, *otherwise]) or ("the same" if number else "nothing")
+        held = now
+
+
 def markdown(repair: Repair) -> str:
     """Two tables, the ranking and the trade, and why it stopped."""
     tables = _ranking(repair.ranking), _trade(repair.steps)
@@ -130,27 +149,27 @@ def markdown(repair: Repair) -> str:
 
 def _ranking(ranking: Sequence[LayerError]) -> str:
     rows = ((", ".join(one.layers), _number(one.alone), _number(one.given_back)) for one in ranking[:_WORST])
-    return _table(("layers", "error alone", "given back"), rows)
+    return table(("layers", "error alone", "given back"), rows)
 
 
 def _trade(steps: Sequence[RepairStep]) -> str:
-    drops = tuple(dict.fromkeys(name for step in steps for name in step.drops))
-    header = ("in float", "nodes", "error", "MiB", "speed against fp32", *(f"{name} drop" for name in drops), "gate")
-    return _table(header, (_step(step, drops) for step in steps))
+    drops = dropped(steps)
+    header = (
+        "in float besides",
+        "nodes",
+        "gate",
+        "error",
+        "MiB",
+        "speed against fp32",
+        *(f"{name} drop" for name in drops),
+    )
+    return table(header, [_step(step, change, drops) for step, change in zip(steps, changes(steps), strict=True)])
 
 
-def _step(step: RepairStep, drops: Sequence[str]) -> Iterator[str]:
-    yield "; ".join(name for one in step.returned for name in one.layers) or "nothing"
-    yield str(step.in_float)
-    yield from (_number(value) for value in (step.error, step.size_mib, step.speedup_vs_fp32))
-    yield from (_number(step.drops.get(name)) for name in drops)
-    yield step.judged or "not asked"
+def _step(step: RepairStep, change: str, drops: Sequence[str]) -> Sequence[str]:
+    figures = (step.error, step.size_mib, step.speedup_vs_fp32, *(step.drops.get(name) for name in drops))
+    return change, str(step.in_float), step.judged or "not asked", *map(_number, figures)
 
 
 def _number(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.4g}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
-    lines: list[Iterable[str]] = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(cell, row))} |" for row in lines)

@@ -3,16 +3,16 @@
 Every figure comes from the report and the Graph's evidence. What neither holds is not in it, or is said to be missing.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgeskin import files
 from edgeskin.benchmarks import evidence
 from edgeskin.benchmarks.evidence import EvidenceEntry
-from edgeskin.benchmarks.markup import cell, code, text
-from edgeskin.benchmarks.measurements import AccuracyReport, Measurements, MetricFigure, SubgroupFigure
-from edgeskin.benchmarks.report import Report
-from edgeskin.benchmarks.report.words import NOT_MEASURED, counts, decimals, interval, number, unit
+from edgeskin.benchmarks.markup import code, items, table, text
+from edgeskin.benchmarks.measurements import AccuracyReport, Measurements
+from edgeskin.benchmarks.report import Report, markdown, words
+from edgeskin.benchmarks.report.words import NOT_MEASURED, counts, many, number, unit
 from edgeskin.contract.model import HeadSpec, ModelCard
 from edgeskin.data import datasets
 from edgeskin.graph.folder import Graph
@@ -66,8 +66,10 @@ def _head(report: Report, card: ModelCard) -> str:
 
 
 def _limits(report: Report, card: ModelCard) -> str:
+    """Those of the network; what its machine was like stands beside the times."""
+    others = (card.intended_use, *words.of_machine(report.measurements))
     told = dict.fromkeys((*card.provenance.notes, *report.cautions))
-    return _section("## Limits", _list(sentence for sentence in told if sentence != card.intended_use))
+    return _section("## Limits", items(sentence for sentence in told if sentence not in others))
 
 
 def _answers(card: ModelCard) -> str:
@@ -81,7 +83,7 @@ def _answers(card: ModelCard) -> str:
     return _section(
         "## What it answers",
         text(f"It takes {'; '.join(takes)}.{twice}"),
-        _table(("head", "kind", "labels", "decides"), rows),
+        table(("head", "kind", "labels", "decides"), rows),
     )
 
 
@@ -95,7 +97,7 @@ def _data(card: ModelCard) -> str:
     held = f"; {len(known.select_ids)} of its images chose epochs and thresholds" if known.select_ids else ""
     return _section(
         "## Training data",
-        _table(("data set", "licence"), rows),
+        table(("data set", "licence"), rows),
         f"Recipe {code(known.recipe)}, seed {known.seed}{held}. The list of training images has the SHA-256 "
         f"{code(known.data_list_sha256)}.",
     )
@@ -119,47 +121,15 @@ def _of_split(one: AccuracyReport, form: str) -> str:
     when = "measured for this bundle" if one.inherited_from is None else f"measured on {one.inherited_from}"
     parts = [
         f"## Accuracy on {text(f'{one.dataset}, {one.split}{given}')}",
-        f"{one.n} images, {text(when)}. Intervals are 95 %, by bootstrap. drop: how much worse {form} is than float.",
+        f"{many(one.n, 'image')}, {text(when)}.",
         *(text(f"Caution: {sentence.rstrip('.')}.") for sentence in one.cautions),
-        _table(("metric", "n", "float", form, "95 % interval", "drop"), _metrics(one.metrics)),
+        markdown.figures(one, form),
     ]
     if one.subgroups:
-        parts.append(f"By subgroup, of {form}; behind a value its interval, and how many cases it rests on:")
-        parts.append(_subgroups(one.subgroups))
+        parts.append(markdown.subgroups(one.subgroups, form))
     elif one.subgroups is None:
         parts.append(f"By subgroup: {NOT_MEASURED}.")
     return _section(*parts)
-
-
-_HEADLINES = ("mask_jaccard", "_balanced_accuracy", "_auroc", "_sensitivity")
-"""How the names of the metrics end that are shown of a subgroup."""
-
-
-def _subgroups(groups: Sequence[SubgroupFigure]) -> str:
-    names = dict.fromkeys(name for group in groups for name in group.metrics if name.endswith(_HEADLINES))
-
-    def value(group: SubgroupFigure, name: str) -> str:
-        figure = group.metrics.get(name)
-        if figure is None or figure.int8 is None:
-            return NOT_MEASURED
-        return f"{decimals(figure.int8)} ({interval(figure.ci95)}; {group.weakest.get(name, figure.n)})"
-
-    rows = [(group.name, str(group.n), *(value(group, name) for name in names)) for group in groups]
-    return _table(("subgroup", "images", *names), rows)
-
-
-def _metrics(metrics: dict[str, MetricFigure]) -> list[tuple[str, ...]]:
-    return [
-        (
-            name,
-            str(figure.n),
-            decimals(figure.float),
-            decimals(figure.int8),
-            interval(figure.ci95),
-            decimals(figure.drop),
-        )
-        for name, figure in metrics.items()
-    ]
 
 
 def _artifact(report: Report, card: ModelCard) -> str:
@@ -175,27 +145,15 @@ def _artifact(report: Report, card: ModelCard) -> str:
         ("convolutions run as integers", integer),
         ("kept in float on purpose", ", ".join(card.kept_float) or "nothing but the final sigmoid and softmax"),
     ]
-    return _section("## The artifact", text(report.verification), _table(("", ""), rows))
+    return _section("## The artifact", text(report.verification), table(("", ""), rows))
 
 
 def _device(measured: Measurements) -> str:
     device = measured.device
     if device is None:
         return _section("## On a device", f"{NOT_MEASURED.capitalize()}.")
-    rows = [
-        (
-            f"{figure.name}, threads: {figure.threads}",
-            f"p50 {unit(figure.p50_ms, 'ms')}, p90 {unit(figure.p90_ms, 'ms')}",
-        )
-        for figure in measured.latency
-    ]
-    if measured.speed is not None and measured.speed.speedup_vs_fp32 is not None:
-        rows.append(("against fp32", f"{measured.speed.speedup_vs_fp32:.2f} × as fast"))
-    if measured.cold_start is not None:
-        rows.append(("from file to first answer", unit(measured.cold_start.total_ms, "ms")))
-    rows.append(("peak memory", unit(measured.memory.total_mib if measured.memory else None, "MiB")))
     named = ", ".join(name for name in (device.board, device.gpu, device.cpu) if name)
-    return _section("## On a device", text(f"Measured on {named}, {device.os}."), _table(("", ""), rows))
+    return _section("## On a device", text(f"Measured on {named}, {device.os}."), *markdown.resources(measured))
 
 
 def _open(report: Report) -> str:
@@ -216,7 +174,7 @@ def _open(report: Report) -> str:
         if promise.measured is None and promise.section not in told
     ]
     nothing = "Nothing that the gate asks for. What is not in this card was not measured either."
-    return _section("## Not measured", _list(sentences) if sentences else nothing)
+    return _section("## Not measured", items(sentences) if sentences else nothing)
 
 
 def _origin(report: Report, card: ModelCard) -> str:
@@ -227,12 +185,3 @@ def _origin(report: Report, card: ModelCard) -> str:
 
 def _section(*parts: str) -> str:
     return "\n\n".join(part for part in parts if part)
-
-
-def _list(sentences: Iterable[str]) -> str:
-    return "\n".join(f"- {text(sentence)}" for sentence in sentences)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)

@@ -1,5 +1,6 @@
 """What a report shows of a repair: the ranking, the trade and the reason why it ended."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,29 @@ def test_the_sentence_names_the_layers_how_they_went_back_and_by_which_images() 
 
 
 def test_the_tables_hold_the_ranking_and_the_trade() -> None:
-    text = repaired.markdown(REPAIR)
+    text = re.sub(" +", " ", repaired.markdown(REPAIR))
     assert "| stem | 0.25 | 0.125 |" in text
     assert "| left, concat | 0.001 | not measured |" in text
-    assert "| in float | nodes | error | MiB | speed against fp32 | mask_jaccard drop | gate |" in text
-    assert "| nothing | 0 | 0.5 | 2 | not measured | 0.4 | failed |" in text
-    assert "| stem; head | 4 | 0.01 | not measured | not measured | 0.001 | passed |" in text
+    assert "| in float besides | nodes | gate | error | MiB | speed against fp32 | mask_jaccard drop |" in text
+    assert "| nothing | 0 | failed | 0.5 | 2 | not measured | 0.4 |" in text
+    assert "| head | 4 | passed | 0.01 | not measured | not measured | 0.001 |" in text
     assert text.endswith("Stopped: the gate did not fail.")
+
+
+def test_each_row_of_the_trade_says_only_what_it_changed() -> None:
+    otherwise, alone = STEM.model_copy(update={"way": "both"}), Returned(layers=("left", "concat"), way="weights")
+    steps = [
+        RepairStep(returned=returned, error=0.1)
+        for returned in ((), (STEM,), (STEM, HEAD), (otherwise, HEAD), (otherwise, alone), (otherwise, alone))
+    ]
+    assert list(repaired.changes(steps)) == [
+        "nothing",
+        "stem",
+        "head",
+        "stem: output not rounded, weights of fp32.onnx",
+        "left, concat; without head",
+        "the same",
+    ]
 
 
 def test_a_repair_of_nothing_says_so() -> None:

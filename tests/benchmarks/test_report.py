@@ -4,7 +4,7 @@ import pytest
 
 from edgeskin.benchmarks.gate import Gate, judge
 from edgeskin.benchmarks.measurements import Confusion, Measurements, MetricFigure
-from edgeskin.benchmarks.report import Report, render, write
+from edgeskin.benchmarks.report import Report, render, words, write
 from edgeskin.errors import BundleError
 
 GATE = Gate(equivalent=True, size_mib_max=16, peak_memory_mib_max=512)
@@ -116,3 +116,22 @@ def test_a_report_that_cannot_be_read_says_why(tmp_path, content, words):
         path.write_text(content)
     with pytest.raises(BundleError, match=words):
         Report.read(path)
+
+
+def test_operators_are_named_while_they_are_few_and_counted_where_they_tell_their_kind():
+    assert words.counted([]) == "nothing"
+    assert words.counted(["a (Conv)", "b (Add)"]) == "a (Conv), b (Add)"
+    assert (
+        words.counted([f"mean_{i} (Mean)" for i in range(4)] + ["a (Add)", "b (Add)"]) == "6 operators: 4 Mean, 2 Add"
+    )
+    assert words.counted([f"mean_{i}" for i in range(6)]) == "mean_0, mean_1, mean_2, mean_3, mean_4 and 1 more"
+
+
+def test_one_is_no_plural():
+    assert [words.many(count, "image") for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+
+
+def test_what_opens_photos_is_no_engine(card, measured):
+    device = measured.device.model_copy(update={"engines": {"onnxruntime": "1.23", "cv2": "4.10", "PIL": "12"}})
+    text = render(make(card, measured.model_copy(update={"device": device})))
+    assert "- engines: onnxruntime 1.23\n" in text

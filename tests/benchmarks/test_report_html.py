@@ -8,9 +8,18 @@ import pytest
 import whole_report
 
 from edgeskin.benchmarks.gate import Gate, judge
-from edgeskin.benchmarks.measurements import Curves, Histogram, Measurements, MetricFigure, RocCurve
-from edgeskin.benchmarks.report import Picture, Report, html
+from edgeskin.benchmarks.measurements import (
+    Conditions,
+    Curves,
+    Histogram,
+    Measurements,
+    MetricFigure,
+    RocCurve,
+    SubgroupFigure,
+)
+from edgeskin.benchmarks.report import Picture, Report, html, markdown, words
 from edgeskin.benchmarks.report.html import charts
+from edgeskin.benchmarks.report.html.accuracy import _runs
 from edgeskin.benchmarks.report.html.markup import Markup, element, joined
 from edgeskin.benchmarks.report.html.page import _STYLE, POLICY
 
@@ -99,8 +108,9 @@ def test_a_subgroup_that_is_too_small_to_be_judged_says_why(card, measured):
         "ISIC_0000007",
         "Cold start 231 ms",
         "95 % interval 1.45 – 1.49",
-        "encoder_0_conv 3 0.03 2.9 1.4 0.004 passed",
+        "encoder_0_conv 3 passed 0.03 2.9 1.4 0.004",
         "The 15 worst of 18 groups",
+        "The trade: MiB",
     ],
 )
 def test_everything_that_was_measured_is_shown(whole, title):
@@ -115,6 +125,67 @@ def test_the_operating_point_is_the_stored_threshold(whole):
 def test_figures_stand_beside_their_intervals(whole):
     text = Page(html.render(whole)).text
     assert "AUROC 0.8340 0.8040 – 0.8640 0.8350 +0.0010 0.0050 0.0040 150" in text
+
+
+def test_a_figure_of_a_busy_machine_is_marked_where_it_stands_and_says_why(card, measured):
+    whole = whole_report.whole(measured)
+    busy = Conditions(others_share=0.5)
+    first, *others = whole.latency
+    noisy = whole.model_copy(
+        update={
+            "latency": (first.model_copy(update={"cv": 0.33, "conditions": busy}), *others),
+            "speed": whole.speed.model_copy(update={"conditions": busy}),
+        }
+    )
+    page = Page(html.render(whole_report.report(card, noisy, cautions=words.doubts(noisy))))
+    tile = page.text[page.text.index("latency p90") : page.text.index("size 3.1 MiB")]
+    assert tile.count("⚠ doubtful, see Speed") == 2, "the time and the ratio"
+    speed = page.text[page.text.index("Speed ⚠") :]
+    assert "⚠ model int8: times scatter by 33% of their mean (more than 10%), other work took 50%" in speed
+    assert "⚠ int8 beside fp32: other work took 50%" in speed
+    assert "as fast as fp32 ⚠ :" in speed
+    assert speed.count("model int8 ⚠") == 3, "under its picture, in the picture's name, in the table"
+    assert speed.count("times scatter by 33%") == 1, "and not once more among the cautions"
+    assert "⚠" not in Page(html.render(whole_report.report(card, whole))).text
+
+
+def test_an_interval_is_claimed_only_where_resamples_vary_and_classes_that_are_absent_are_told(card, measured):
+    def figure(**more: object) -> MetricFigure:
+        return MetricFigure.model_validate({"float": 1.0, "int8": 1.0, "n": 12} | more)
+
+    group = SubgroupFigure(
+        attribute="sex",
+        value="male",
+        n=12,
+        classes={"diagnosis": {"melanoma": 3, "nevus": 9, "seborrheic_keratosis": 0}, "melanoma": {"no": 9, "yes": 3}},
+        metrics={
+            "mask_jaccard": figure(),
+            "melanoma_auroc": figure(ci95=(1.0, 1.0)),
+            "diagnosis_balanced_accuracy": figure(ci95=(0.5, 1.0)),
+            "melanoma_sensitivity": MetricFigure(float=None, int8=None, n=0),
+        },
+        weakest={"mask_jaccard": 12, "melanoma_auroc": 3, "diagnosis_balanced_accuracy": 0, "melanoma_sensitivity": 0},
+    )
+    accuracy = measured.accuracy.model_copy(update={"subgroups": (group,)})
+    report = whole_report.report(card, measured.model_copy(update={"accuracy": accuracy}))
+    text = Page(html.render(report)).text
+    assert "cases sex male 1.0000 none claimed 12 melanoma AUROC" in text, "no class beside a mask"
+    assert "of the rarest class sex male 1.0000 none claimed 12 3 " in text
+    assert "sex male 1.0000 0.5000 – 1.0000 12 over 2 of 3 classes" in text
+    assert "sex male not measured 0 0 " in text
+    told = re.sub(" +", " ", markdown.render(report))
+    assert (
+        "| sex=male | 12 | 1.0000 (none claimed) | 1.0000 (none claimed; 3) | 1.0000 (0.5000 – 1.0000; over 2 of 3 "
+        "classes) | not measured |"
+    ) in told
+
+
+def test_a_line_of_reliability_joins_only_neighbours_with_ten_images(whole):
+    bins = whole.measurements.accuracy.curves.reliability["melanoma"].int8
+    few = [bin_.model_copy(update={"n": 9}) if place == 3 else bin_ for place, bin_ in enumerate(bins)]
+    runs = list(_runs(few))
+    assert [len(run) for run in runs] == [3, 8, 2], "broken at the fourth, and where there is none"
+    assert all(len(point) == 2 for run in runs for point in run)
 
 
 def test_a_drop_is_coloured_only_where_it_could_have_been_shown(card, measured):

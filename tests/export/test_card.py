@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeskin.benchmarks import evidence
+from edgeskin.benchmarks import evidence, latency
 from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.benchmarks.markup import code
 from edgeskin.benchmarks.measurements import AccuracyReport, Measurements, MetricFigure, SubgroupFigure
@@ -40,9 +40,14 @@ def measuring(report: Report, **sections: object) -> Report:
 
 
 def section(text: str, title: str) -> str:
+    """What stands there, without the blanks that line columns up."""
     found = re.search(rf"^## {re.escape(title)}\n\n(.*?)(?=\n\n## |\Z)", text, re.DOTALL | re.MULTILINE)
     assert found is not None, title
-    return found.group(1)
+    return re.sub(" +", " ", found.group(1))
+
+
+def tables(text: str) -> list[list[str]]:
+    return [block.splitlines() for block in re.split(r"\n{2,}", text) if block.startswith("|")]
 
 
 def test_every_bundle_holds_it_with_use_limits_heads_and_what_was_not_measured(
@@ -79,6 +84,7 @@ def test_each_split_has_its_own_figures_and_the_newest_evidence_counts(report: R
     assert own.startswith("90 images, measured for this bundle.")
     assert "Caution: crops only.\n" in own
     assert "| melanoma_auroc | 90 | 0.8400 | 0.8300 | 0.7300 – 0.9300 | 0.0100 |" in own
+    assert "positive is worse" in own
     test = section(text, "Accuracy on isic2017, test")
     assert test.startswith("90 images, measured on 2026-01-02T03:04:05+00:00.")
     assert "| melanoma_auroc | 90 | 0.8200 | 0.8100 |" in test
@@ -106,7 +112,7 @@ def test_subgroups_are_shown_with_what_they_rest_on(report: Report, small_graph:
     )
     text = card.render(measuring(report, accuracy=accuracy(subgroups=(women,))), small_graph.card)
     told = section(text, "Accuracy on isic2017, val")
-    assert "| subgroup | images | melanoma_auroc |" in told
+    assert "| subgroup | n | melanoma_auroc |" in told
     assert "| sex=female | 40 | 0.8000 (0.7000 – 0.9000; 7) |" in told
     assert "By subgroup: not measured." not in text
     assert "By subgroup: not measured." in card.render(measuring(report, accuracy=accuracy()), small_graph.card)
@@ -125,7 +131,29 @@ def test_a_bundle_of_which_nothing_was_measured_has_no_figure(report: Report, sm
 
 def test_a_bar_in_a_name_breaks_no_table(report: Report, small_graph: Graph) -> None:
     model: ModelCard = small_graph.card.model_copy(update={"kept_float": ("a|b",)})
-    assert "| kept in float on purpose | a\\|b |" in card.render(report, model)
+    assert "| kept in float on purpose | a\\|b |" in section(card.render(report, model), "The artifact")
+
+
+def test_every_table_is_one_to_github(bundle: Path) -> None:
+    """Source: GitHub Flavored Markdown Spec, 4.10: a delimiter row of as many cells as the header has."""
+    found = tables((bundle / "MODEL_CARD.md").read_text())
+    assert len(found) > 3
+    for header, rule, *_ in found:
+        assert re.fullmatch(r"\|(-{3,}\|)+", rule)
+        assert rule.count("|") == header.count("|")
+
+
+def test_what_its_machine_was_like_is_no_limit_of_the_network(report: Report, small_graph: Graph) -> None:
+    (first, *others) = report.measurements.latency
+    busy = first.model_copy(update={"cv": 0.4})
+    doubt = latency.warning(busy)
+    assert doubt is not None
+    noisy = measuring(report, latency=(busy, *others)).model_copy(update={"cautions": (doubt, "crops only")})
+    text = card.render(noisy, small_graph.card)
+    assert "- crops only" in section(text, "Limits")
+    assert doubt not in section(text, "Limits")
+    assert f"- ⚠ {doubt}" in section(text, "On a device")
+    assert f"| {busy.name} ⚠ |" in section(text, "On a device")
 
 
 def test_no_string_of_a_model_becomes_markup(report: Report, small_graph: Graph) -> None:
@@ -140,4 +168,6 @@ def test_no_string_of_a_model_becomes_markup(report: Report, small_graph: Graph)
     assert "<img" not in text.replace(code(hostile), "")
     assert "](" not in text.replace(code(hostile), "")
     assert text.count("\n#") == honest.count("\n#")
-    assert all(len(re.findall(r"(?<!\\)\|", row)) in (3, 5, 7) for row in text.splitlines() if row.startswith("|"))
+    assert tables(text)
+    for rows in tables(text):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from edgeskin.benchmarks import repaired
+from edgeskin.benchmarks import latency, repaired
 from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.gate import Promise
-from edgeskin.benchmarks.markup import cell, code, line, text
+from edgeskin.benchmarks.markup import code, items, line, table, text
 from edgeskin.benchmarks.measurements import (
     AccuracyReport,
     ColdStart,
@@ -14,18 +14,27 @@ from edgeskin.benchmarks.measurements import (
     Measurements,
     MemoryFigure,
     NumericsHop,
+    SpeedRatio,
     SubgroupFigure,
 )
 from edgeskin.benchmarks.report.model import Report
 from edgeskin.benchmarks.report.words import (
+    DOUBTED,
     MARKS,
     NOT_MEASURED,
     absent,
+    cautions,
     counted,
     counts,
     decimals,
+    doubts,
+    engines,
+    faster,
+    has_classes,
     interval,
+    many,
     number,
+    rests_on,
     seen,
     subgroup_metrics,
     unit,
@@ -41,7 +50,7 @@ def render(report: Report) -> str:
         _accuracy(measured.accuracy),
         "" if report.repair is None else _section("Repair", repaired.markdown(report.repair)),
         _numerics(measured.numerics),
-        _resources(measured),
+        _section("Speed, size and memory", *resources(measured)),
         _placement(measured),
         _device(measured),
         _attestations(report.attestations),
@@ -81,34 +90,21 @@ def _promises(promises: Sequence[Promise]) -> str:
         )
         for promise in promises
     ]
-    return _section("Promises", _table(("promise", "limit", "measured", "state"), rows))
+    return _section("Promises", table(("promise", "limit", "measured", "state"), rows))
 
 
 def _accuracy(report: AccuracyReport | None) -> str:
     if report is None:
         return _section("Accuracy", NOT_MEASURED)
+    form = report.form or "int8"
     source = (
         f"inherited from the evidence of {report.inherited_from}" if report.inherited_from else "measured in this run"
     )
-    rows = [
-        (
-            name,
-            str(figure.n),
-            *(decimals(value) for value in (figure.float, figure.int8)),
-            interval(figure.ci95),
-            *(decimals(value) for value in (figure.drop, figure.drop_upper95, figure.smallest_detectable_drop)),
-        )
-        for name, figure in report.metrics.items()
-    ]
-    form = report.form or "int8"
-    header = ("metric", "n", "float", form, f"{form} 95 % CI", "drop", "drop, 95 % bound", "detectable drop")
     given = "" if report.metadata is None else f", metadata {report.metadata}"
-    parts = [text(f"{report.dataset}, {report.split}{given}: {report.n} images, {source}."), _table(header, rows)]
-    parts.append(
-        f"drop: float − {form} on the same images, positive is worse (for ECE, where less is better, {form} − float). "
-        "Its bound is one-sided, by paired bootstrap. A drop below the detectable one (1.645 standard errors) could "
-        "not have been shown here."
-    )
+    parts = [
+        text(f"{report.dataset}, {report.split}{given}: {many(report.n, 'image')}, {source}."),
+        figures(report, form),
+    ]
     if report.seen_in_training:
         parts.append(text(seen(report.seen_in_training)))
     for name, confusion in report.confusion.items():
@@ -117,23 +113,51 @@ def _accuracy(report: AccuracyReport | None) -> str:
             for label, floats, ints in zip(confusion.labels, confusion.float, confusion.int8, strict=True)
         ]
         parts.append(f"{text(name)}: truth by row, answer by column, float → {form} where they differ.")
-        parts.append(_table(("truth", *confusion.labels), matrix))
+        parts.append(table(("truth", *confusion.labels), matrix))
     if report.subgroups:
-        parts.append(_subgroups(report.subgroups, form))
+        parts.append(subgroups(report.subgroups, form))
     return _section("Accuracy", *parts)
 
 
-def _subgroups(subgroups: Sequence[SubgroupFigure], form: str) -> str:
+def figures(report: AccuracyReport, form: str) -> str:
+    """Every metric of both networks, and what its columns mean."""
+    rows = [
+        (
+            name,
+            str(figure.n),
+            *(decimals(value) for value in (figure.float, figure.int8)),
+            interval(figure),
+            *(decimals(value) for value in (figure.drop, figure.drop_upper95, figure.smallest_detectable_drop)),
+        )
+        for name, figure in report.metrics.items()
+    ]
+    header = ("metric", "n", "float", form, f"{form} 95 % CI", "drop", "drop, 95 % bound", "detectable drop")
+    return (
+        f"{table(header, rows)}\n\ndrop: float − {form} on the same images, positive is worse (for ECE, where less is "
+        f"better, {form} − float). Its bound is one-sided, by paired bootstrap. A drop below the detectable one (1.645 "
+        "standard errors) could not have been shown here."
+    )
+
+
+def subgroups(groups: Sequence[SubgroupFigure], form: str) -> str:
     """Every subgroup a row; a table that stays folded until somebody asks for it."""
-    metrics = [name for name in subgroup_metrics(subgroups) if any(name in one.metrics for one in subgroups)]
-    rows = [(one.name, str(one.n), *(_of_subgroup(one, name) for name in metrics)) for one in subgroups]
-    table = _table(("subgroup", "n", *(f"{name} (rarest class)" for name in metrics)), rows)
-    return f"<details><summary>{form} in {len(subgroups)} subgroups</summary>\n\n{table}\n\n</details>"
+    metrics = subgroup_metrics(groups)
+    rows = [(one.name, str(one.n), *(_of_subgroup(one, name) for name in metrics)) for one in groups]
+    return _folded(
+        f"{form} in {many(len(groups), 'subgroup')}: its 95 % interval; how many cases there are of the rarest class",
+        table(("subgroup", "n", *metrics), rows),
+    )
 
 
 def _of_subgroup(one: SubgroupFigure, metric: str) -> str:
     known = one.metrics.get(metric)
-    return "" if known is None else f"{decimals(known.int8)} ({one.weakest.get(metric, known.n)})"
+    if known is None or known.int8 is None:
+        return "" if known is None else NOT_MEASURED
+    return f"{decimals(known.int8)} ({interval(known)}{f'; {rests_on(one, metric)}' if has_classes(metric) else ''})"
+
+
+def _folded(summary: str, inside: str) -> str:
+    return f"<details><summary>{text(summary)}</summary>\n\n{inside}\n\n</details>"
 
 
 def _numerics(hops: Sequence[NumericsHop]) -> str:
@@ -154,13 +178,14 @@ def _numerics(hops: Sequence[NumericsHop]) -> str:
     header = ("hop", "output", "mean difference", "largest", "mask agreement", "decisions", "")
     first = next((hop for hop in hops if hop.equivalent is False), None)
     found = (text(f"The first to diverge is {first.name}, at {first.tensor}."),) if first is not None else ()
-    return _section("Numerics", _table(header, rows), *found)
+    return _section("Numerics", table(header, rows), *found)
 
 
-def _resources(measured: Measurements) -> str:
+def resources(measured: Measurements) -> tuple[str, ...]:
+    """Times, size and memory, and what makes the times doubtful."""
     rows = [
         (
-            figure.name,
+            f"{figure.name} {DOUBTED}" if latency.warning(figure) else figure.name,
             str(figure.threads),
             number(figure.p50_ms),
             number(figure.p90_ms),
@@ -171,20 +196,22 @@ def _resources(measured: Measurements) -> str:
         for figure in measured.latency
     ]
     header = ("latency", "threads", "p50 ms", "p90 ms", "p99 ms", "scatter", "samples")
-    speed, memory = measured.speed, measured.memory
-    faster = NOT_MEASURED
-    if speed is not None and speed.speedup_vs_fp32 is not None:
-        ends = f", 95 % CI {interval((speed.low, speed.high))}" if speed.low is not None else ""
-        how = f"{speed.pairs} interleaved pairs, threads: {speed.threads}"
-        faster = f"{speed.speedup_vs_fp32:.2f}× as fast as fp32{ends} ({how})"
+    memory = measured.memory
     facts = [
-        ("speed", faster),
+        ("speed", _speed(measured.speed)),
         ("cold start", _start(measured.cold_start)),
         ("size", unit(measured.size_mib, "MiB")),
         ("peak memory", _memory(memory) if memory is not None else absent(measured, "memory")),
     ]
-    latency = _table(header, rows) if rows else f"Latency: {text(absent(measured, 'latency'))}."
-    return _section("Speed, size and memory", latency, _list(facts))
+    times = table(header, rows) if rows else f"Latency: {text(absent(measured, 'latency'))}."
+    return times, items(f"{DOUBTED} {sentence}" for sentence in doubts(measured)), _list(facts)
+
+
+def _speed(ratio: SpeedRatio | None) -> str:
+    told = faster(ratio)
+    if ratio is None or told is None:
+        return NOT_MEASURED
+    return f"{told[0]} ({told[1]}){f' {DOUBTED}' if latency.warning(ratio) else ''}"
 
 
 def _start(cold: ColdStart | None) -> str:
@@ -209,7 +236,10 @@ def _placement(measured: Measurements) -> str:
     facts = [
         ("ran on", place.provider),
         ("integer convolutions", absent(measured, "placement") if place.integer_convolutions is None else integers),
-        ("left in float", NOT_MEASURED if left is None else ", ".join(left) or "nothing that the network quantizes"),
+        (
+            "left in float",
+            NOT_MEASURED if left is None else counted(left) if left else "nothing that the network quantizes",
+        ),
     ]
     if place.partitions is not None:
         facts.append(("parts a delegate took over", str(place.partitions)))
@@ -222,10 +252,12 @@ def _layers(layers: Sequence[LayerFigure]) -> str:
     if not layers:
         return ""
     counts = Counter(layer.precision or "untold" for layer in layers)
-    told = text(", ".join(f"{count} {precision}" for precision, count in counts.most_common()))
+    told = ", ".join(f"{count} {precision}" for precision, count in counts.most_common())
     rows = [(layer.name, layer.type, layer.precision or "untold", ", ".join(layer.nodes)) for layer in layers]
-    table = _table(("layer", "type", "computes in", "operators"), rows)
-    return f"<details><summary>{len(layers)} layers of the engine: {told}</summary>\n\n{table}\n\n</details>"
+    return _folded(
+        f"{many(len(layers), 'layer')} of the engine: {told}",
+        table(("layer", "type", "computes in", "operators"), rows),
+    )
 
 
 def _device(measured: Measurements) -> str:
@@ -247,19 +279,18 @@ def _device(measured: Measurements) -> str:
         ("clock", unit(device.clock_mhz, "MHz")),
         ("temperature", unit(device.temperature_c, "°C")),
         ("system", f"{device.os}, Python {device.python}"),
-        ("engines", ", ".join(f"{name} {version}" for name, version in sorted(device.engines.items())) or "none"),
+        ("engines", engines(device)),
     ]
     return _section("Device", _list(facts))
 
 
 def _attestations(attestations: Sequence[Attestation]) -> str:
-    return _section("Attestations", _items(one.sentence for one in attestations)) if attestations else ""
+    return _section("Attestations", items(one.sentence for one in attestations)) if attestations else ""
 
 
 def _cautions(report: Report) -> str:
-    accuracy = report.measurements.accuracy
-    cautions = dict.fromkeys([*(accuracy.cautions if accuracy is not None else ()), *report.cautions])
-    return _section("Cautions", _items(cautions)) if cautions else ""
+    told = cautions(report)
+    return _section("Cautions", items(told)) if told else ""
 
 
 def _footer(report: Report) -> str:
@@ -277,19 +308,4 @@ def _section(title: str, *parts: str) -> str:
 
 
 def _list(facts: Iterable[tuple[str, str]]) -> str:
-    return _items(f"{name}: {value}" for name, value in facts)
-
-
-def _items(sentences: Iterable[str]) -> str:
-    return "\n".join(f"- {text(sentence)}" for sentence in sentences)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose columns line up in plain text."""
-    cells = [[cell(words) for words in row] for row in (header, *rows)]
-    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
-    lines = [
-        "| " + " | ".join(words.ljust(width) for words, width in zip(row, widths, strict=True)) + " |" for row in cells
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    return items(f"{name}: {value}" for name, value in facts)

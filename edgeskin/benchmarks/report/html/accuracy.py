@@ -9,7 +9,6 @@ from edgeskin.benchmarks.measurements import (
     AccuracyReport,
     Confusion,
     Curves,
-    Interval,
     JaccardCounts,
     MetricFigure,
     Reliability,
@@ -32,9 +31,20 @@ from edgeskin.benchmarks.report.html.parts import (
     table,
 )
 from edgeskin.benchmarks.report.picture import Picture
-from edgeskin.benchmarks.report.words import decimals, interval, seen, subgroup_metrics
+from edgeskin.benchmarks.report.words import (
+    claimed,
+    decimals,
+    has_classes,
+    interval,
+    many,
+    rests_on,
+    seen,
+    subgroup_metrics,
+)
 
 _OVERALL = "all heads"
+FEWEST = 10
+"""Of fewer images the share that came true shows nothing, and no line goes through it."""
 
 
 def accuracy(report: AccuracyReport | None, why_not: str | None, pictures: Sequence[Picture]) -> Markup:
@@ -47,7 +57,7 @@ def accuracy(report: AccuracyReport | None, why_not: str | None, pictures: Seque
     return section(
         "accuracy",
         "Accuracy",
-        element("p", f"{report.dataset}, {report.split}{given}: {report.n} images, {source}."),
+        element("p", f"{report.dataset}, {report.split}{given}: {many(report.n, 'image')}, {source}."),
         element("p", seen(report.seen_in_training)) if report.seen_in_training else None,
         _pictures_of(report.curves, form),
         *(_confusion(name, confusion, form) for name, confusion in report.confusion.items()),
@@ -57,7 +67,7 @@ def accuracy(report: AccuracyReport | None, why_not: str | None, pictures: Seque
             "p",
             f"Drop: float − {form} on the same images; positive is worse (of a calibration error, where less is "
             f"better, {form} − float). Its bound is one-sided, at 95 %, by paired bootstrap. A drop below the "
-            "detectable one could not have been shown on these images.",
+            "detectable one could not have been shown on these images; one as large as that is red, a gain green.",
             class_="faint small",
         ),
         element("h3", "Subgroups"),
@@ -92,7 +102,7 @@ def _figures(report: AccuracyReport, form: str) -> Markup:
 
 
 def _figure(name: str, one: MetricFigure) -> Sequence[Child]:
-    low, high = one.ci95 or (None, None)
+    low, high = claimed(one) or (None, None)
     drop = decimals(one.drop) if one.drop is None else f"{one.drop:+.4f}"
     # In colour only what could have been shown on these images.
     shown = one.drop is not None and abs(one.drop) >= (one.smallest_detectable_drop or math.inf)
@@ -100,7 +110,7 @@ def _figure(name: str, one: MetricFigure) -> Sequence[Child]:
         name,
         element("b", decimals(one.int8)),
         charts.whisker(low, high, one.int8, one.float),
-        interval(one.ci95),
+        interval(one),
         decimals(one.float),
         element("span", drop, class_=None if not shown else "bad" if (one.drop or 0) > 0 else "good"),
         decimals(one.drop_upper95),
@@ -170,28 +180,33 @@ def _known(points: Sequence[tuple[float | None, float | None]]) -> Iterator[tupl
 def _reliability(name: str, one: Reliability, form: str) -> Markup:
     plot = Plot(charts.share_axis("probability that was answered"), charts.share_axis("share that came true"))
     title = f"Reliability, {plain(name)}"
-
-    def points(bins: Sequence[ReliabilityBin]) -> list[tuple[float, float]]:
-        return list(_known([(bin_.probability, bin_.happened) for bin_ in bins if bin_.n]))
-
+    told = f"larger dots: more images; joined where neighbours have {FEWEST} or more"
     drawn = plot.picture(
         title,
         f"How often answers of each probability came true, for {form} and for float; on the diagonal they always do. "
-        "Larger dots are of more images.",
+        f"{told.capitalize()}.",
         plot.line(((0, 0), (1, 1)), "chance"),
-        plot.line(points(one.float), "float"),
-        plot.line(points(one.int8), "ships"),
-        *_weighted(plot, one.int8),
+        *(plot.line(run, "float") for run in _runs(one.float)),
+        *(plot.line(run, "ships") for run in _runs(one.int8)),
+        *_weighted(plot, one.float, "float"),
+        *_weighted(plot, one.int8, "ships"),
     )
-    return figure(title, drawn, legend(form), element("span", "larger dots: more images"))
+    return figure(title, drawn, legend(form), element("span", told))
 
 
-def _weighted(plot: Plot, bins: Sequence[ReliabilityBin]) -> Iterator[Markup]:
+def _runs(bins: Sequence[ReliabilityBin]) -> Iterator[list[tuple[float, float]]]:
+    """What may be joined: bins side by side that hold enough images to show anything."""
+    for enough, run in groupby(bins, key=lambda one: one.n >= FEWEST):
+        if enough:
+            yield list(_known([(one.probability, one.happened) for one in run]))
+
+
+def _weighted(plot: Plot, bins: Sequence[ReliabilityBin], kind: str) -> Iterator[Markup]:
     most = max((bin_.n for bin_ in bins), default=0)
     for bin_ in bins:
         if bin_.n:
             radius = 2.5 + 4.5 * (bin_.n / most) ** 0.5
-            yield plot.dots(_known([(bin_.probability, bin_.happened)]), "ships", radius)
+            yield plot.dots(_known([(bin_.probability, bin_.happened)]), kind, radius)
 
 
 def _jaccard(counted: JaccardCounts, form: str) -> Markup:
@@ -245,26 +260,29 @@ def _subgroups(subgroups: Sequence[SubgroupFigure] | None, form: str) -> Markup:
         return missing("nobody looked at subgroups when these figures were taken")
     if not subgroups:
         return missing("the data set tells no subgroups")
-    metrics = subgroup_metrics(subgroups)
-    columns = (
+    return joined(
+        element(
+            "details",
+            element("summary", plain(metric)),
+            _in_subgroups(subgroups, metric, form),
+            open="" if number == 0 else None,
+        )
+        for number, metric in enumerate(subgroup_metrics(subgroups))
+    )
+
+
+def _in_subgroups(subgroups: Sequence[SubgroupFigure], metric: str, form: str) -> Markup:
+    columns = [
         Column("subgroup"),
         Column(form, number=True),
         Column("", wide=True),
         Column("95 % interval", number=True),
         Column("cases", number=True),
-        Column("of the rarest class", number=True),
-    )
-    return joined(
-        element(
-            "details",
-            element("summary", plain(metric)),
-            table(
-                f"{plain(metric)}; grey where no interval is claimed", columns, _rows(subgroups, metric, len(columns))
-            ),
-            open="" if number == 0 else None,
-        )
-        for number, metric in enumerate(metrics)
-    )
+    ]
+    if has_classes(metric):
+        columns.append(Column("of the rarest class", number=True))
+    rows = _rows(subgroups, metric, len(columns))
+    return table(f"{plain(metric)}; grey where no interval is claimed", columns, rows)
 
 
 def _rows(subgroups: Sequence[SubgroupFigure], metric: str, columns: int) -> Iterator[Sequence[Child] | Markup]:
@@ -277,16 +295,16 @@ def _rows(subgroups: Sequence[SubgroupFigure], metric: str, columns: int) -> Ite
             yield (
                 _words(one.value),
                 element("b", decimals(known.int8)),
-                None if known.int8 is None else _bar(known.int8, known.ci95),
-                interval(known.ci95),
+                _bar(known),
+                "" if known.int8 is None else interval(known),
                 str(known.n),
-                str(one.weakest.get(metric, known.n)),
+                *((rests_on(one, metric),) if has_classes(metric) else ()),
             )
 
 
-def _bar(value: float, ends: Interval | None) -> Markup:
-    known = ends is not None and None not in ends
-    return charts.meter(value, "ships" if known else "few", ends if known else None)
+def _bar(known: MetricFigure) -> Markup | None:
+    ends = claimed(known)
+    return None if known.int8 is None else charts.meter(known.int8, "few" if ends is None else "ships", ends)
 
 
 # --- worst cases ---

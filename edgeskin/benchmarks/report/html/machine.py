@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from edgeskin.benchmarks import latency
 from edgeskin.benchmarks.measurements import (
     ColdStart,
     Conditions,
@@ -26,7 +27,7 @@ from edgeskin.benchmarks.report.html.parts import (
     section,
     table,
 )
-from edgeskin.benchmarks.report.words import NOT_MEASURED, counted, number, unit
+from edgeskin.benchmarks.report.words import DOUBTED, NOT_MEASURED, counted, doubts, engines, faster, many, number, unit
 from edgeskin.benchmarks.size import LayerSize
 
 LARGEST = 15
@@ -87,6 +88,7 @@ def speed(measured: Measurements) -> Markup:
     return section(
         "speed",
         "Speed",
+        _doubts(measured),
         _faster(measured.speed),
         element("div", *_histograms(figures), class_="figures") if any(one.histogram for one in figures) else None,
         _times(figures),
@@ -95,12 +97,23 @@ def speed(measured: Measurements) -> Markup:
     )
 
 
-def _faster(ratio: SpeedRatio | None) -> Markup | None:
-    if ratio is None or ratio.speedup_vs_fp32 is None:
+def _doubts(measured: Measurements) -> Markup | None:
+    told = doubts(measured)
+    if not told:
         return None
-    ends = f" (95 % interval {number(ratio.low, 3)} – {number(ratio.high, 3)})" if ratio.low is not None else ""
-    how = f"{ratio.pairs} interleaved pairs, threads: {ratio.threads}"
-    return element("p", element("b", f"{ratio.speedup_vs_fp32:.2f}× as fast as fp32"), f"{ends}: {how}.")
+    return element("ul", *(element("li", f"{DOUBTED} {one}", class_="pending") for one in told), class_="trouble")
+
+
+def _faster(ratio: SpeedRatio | None) -> Markup | None:
+    told = faster(ratio)
+    if ratio is None or told is None:
+        return None
+    mark = f" {DOUBTED}" if latency.warning(ratio) else ""
+    return element("p", element("b", f"{told[0]}{mark}"), f": {told[1]}.")
+
+
+def _name(one: LatencyFigure) -> str:
+    return f"{one.name} {DOUBTED}" if latency.warning(one) else one.name
 
 
 def _histograms(figures: Sequence[LatencyFigure]) -> Iterator[Markup]:
@@ -114,11 +127,11 @@ def _histogram(one: LatencyFigure, edges: Sequence[float], counts: Sequence[int]
     width = edges[1] - edges[0]
     shown = [*edges[:-1], edges[-2] + width]
     plot = Plot(charts.value_axis("ms", edges[0], shown[-1]), charts.count_axis("samples", max(counts)))
-    title = f"{one.name}, threads: {one.threads}"
+    title = f"{_name(one)}, threads: {one.threads}"
     quantiles = {"p50": one.p50_ms, "p90": one.p90_ms}
     drawn = plot.picture(
         f"Latency of {title}",
-        f"How many of {one.samples} samples took how long; half at most {number(one.p50_ms)} ms, 90 % at most "
+        f"How many of {many(one.samples, 'sample')} took how long; half at most {number(one.p50_ms)} ms, 90 % at most "
         f"{number(one.p90_ms)} ms, the longest {number(edges[-1])} ms.",
         plot.bars(shown[:-1], counts[:-1], "ships"),
         plot.bars(shown[-2:], counts[-1:], "over"),
@@ -129,7 +142,7 @@ def _histogram(one: LatencyFigure, edges: Sequence[float], counts: Sequence[int]
         ),
     )
     slowest = f"{counts[-1]} took longer, up to {number(edges[-1])} ms (last bar)"
-    return figure(f"Latency, {title}", drawn, f"{one.samples} samples; {slowest}")
+    return figure(f"Latency, {title}", drawn, f"{many(one.samples, 'sample')}; {slowest}")
 
 
 def _times(figures: Sequence[LatencyFigure]) -> Markup:
@@ -146,7 +159,7 @@ def _times(figures: Sequence[LatencyFigure]) -> Markup:
     )
     rows = [
         (
-            one.name,
+            _name(one),
             str(one.threads),
             str(one.batch),
             number(one.p50_ms),
@@ -252,9 +265,9 @@ def _layers(layers: Sequence[LayerSize], size_mib: float) -> Markup:
     ]
     if rest:
         kib, parameters = sum(layer.size_kib for layer in rest), sum(layer.parameters for layer in rest)
-        rows.append(row(f"{len(rest)} others", "", kib, parameters, "few"))
+        rows.append(row(many(len(rest), "other"), "", kib, parameters, "few"))
     frame = size_mib * 1024 - stored
-    words = f"Weights and biases of {len(layers)} layers take {number(stored)} KiB"
+    words = f"Weights and biases of {many(len(layers), 'layer')} take {number(stored)} KiB"
     besides = f"; scales, graph and metadata {number(frame)} KiB" if frame >= 0 else ", packed smaller on disk"
     return table(f"{words}{besides}. The largest:", columns, rows)
 
@@ -313,7 +326,7 @@ def _engine_layers(layers: Sequence[LayerFigure]) -> Markup | None:
         (element("code", layer.name), layer.type, layer.precision or "untold", ", ".join(layer.nodes))
         for layer in layers
     ]
-    summary = element("summary", f"{len(layers)} layers of the engine: {told}")
+    summary = element("summary", f"{many(len(layers), 'layer')} of the engine: {told}")
     return element("details", summary, table("Layers of the compiled engine", columns, rows))
 
 
@@ -334,6 +347,6 @@ def device(machine: DeviceFacts | None) -> Markup:
         ("clock", "not told" if machine.clock_mhz is None else unit(machine.clock_mhz, "MHz")),
         ("temperature", "not told" if machine.temperature_c is None else unit(machine.temperature_c, "°C")),
         ("system", f"{machine.os}, Python {machine.python}"),
-        ("engines", ", ".join(f"{name} {version}" for name, version in sorted(machine.engines.items())) or "none"),
+        ("engines", engines(machine)),
     ]
     return section("device", "Device", facts((name, value) for name, value in pairs if value is not None))

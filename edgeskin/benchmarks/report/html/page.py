@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from edgeskin.benchmarks import latency
 from edgeskin.benchmarks.gate import Promise
-from edgeskin.benchmarks.measurements import Measurements, MetricFigure
+from edgeskin.benchmarks.measurements import LatencyFigure, Measurements, MetricFigure, SpeedRatio
 from edgeskin.benchmarks.report.html import machine
 from edgeskin.benchmarks.report.html.accuracy import accuracy
 from edgeskin.benchmarks.report.html.markup import Child, Markup, element, joined
@@ -13,7 +14,17 @@ from edgeskin.benchmarks.report.html.parts import Column, facts, group, listed, 
 from edgeskin.benchmarks.report.html.repair import repair
 from edgeskin.benchmarks.report.model import Report
 from edgeskin.benchmarks.report.picture import Picture
-from edgeskin.benchmarks.report.words import MARKS, counts, decimals, number, unit
+from edgeskin.benchmarks.report.words import (
+    DOUBTED,
+    MARKS,
+    cautions,
+    claimed,
+    counts,
+    decimals,
+    faster,
+    number,
+    unit,
+)
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Nothing is loaded from anywhere, and no script runs."""
@@ -125,18 +136,20 @@ def _decided(aurocs: Sequence[str]) -> set[str]:
 def _beside(one: MetricFigure) -> Iterator[str]:
     if one.float is not None:
         yield f"float {one.float:.3f}"
-    if one.ci95 is not None and None not in one.ci95:
-        yield f"95 %: {one.ci95[0]:.3f} – {one.ci95[1]:.3f}"
+    ends = claimed(one)
+    if ends is not None:
+        yield f"95 %: {ends[0]:.3f} – {ends[1]:.3f}"
 
 
 def _machine_tiles(measured: Measurements, report: Report) -> Iterator[Markup]:
     timed, ratio = measured.model_latency(report.precision), measured.speed
     if timed is not None and timed.p90_ms is not None:
-        faster = (
-            None if ratio is None or ratio.speedup_vs_fp32 is None else f"{ratio.speedup_vs_fp32:.2f}× as fast as fp32"
-        )
         yield _tile(
-            "latency p90", f"{number(timed.p90_ms, 3)} ms", f"threads: {timed.threads}", *filter(None, (faster,))
+            "latency p90",
+            f"{number(timed.p90_ms, 3)} ms",
+            f"threads: {timed.threads}",
+            *_doubted(timed),
+            *_faster(ratio),
         )
     if measured.size_mib is not None:
         yield _tile("size", unit(float(f"{measured.size_mib:.3g}"), "MiB"), report.artifact)
@@ -151,7 +164,18 @@ def _machine_tiles(measured: Measurements, report: Report) -> Iterator[Markup]:
         )
 
 
-def _tile(name: str, value: str, *beside: str) -> Markup:
+def _faster(ratio: SpeedRatio | None) -> Iterator[Child]:
+    told = faster(ratio)
+    if ratio is not None and told is not None:
+        yield from (told[0], *_doubted(ratio))
+
+
+def _doubted(figure: LatencyFigure | SpeedRatio) -> Iterator[Markup]:
+    if latency.warning(figure) is not None:
+        yield element("a", f"{DOUBTED} doubtful, see Speed", href="#speed", class_="doubt")
+
+
+def _tile(name: str, value: str, *beside: Child) -> Markup:
     return element("li", element("span", name), element("b", value), *(element("span", words) for words in beside))
 
 
@@ -201,9 +225,8 @@ def _attestations(report: Report) -> Markup | None:
 
 
 def _cautions(report: Report) -> Markup | None:
-    known = report.measurements.accuracy
-    cautions = dict.fromkeys([*(known.cautions if known is not None else ()), *report.cautions])
-    return section("cautions", "What to know beside the figures", listed(cautions)) if cautions else None
+    told = cautions(report)
+    return section("cautions", "What to know beside the figures", listed(told)) if told else None
 
 
 def _about(report: Report) -> Markup:

@@ -1,13 +1,13 @@
 """The page's section on a repair: which layers cause the error, and what each that went back to float changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from edgeskin.benchmarks.repaired import LayerError, Repair, RepairStep
+from edgeskin.benchmarks.repaired import LayerError, Repair, RepairStep, changes, dropped
 from edgeskin.benchmarks.report.html import charts
 from edgeskin.benchmarks.report.html.charts import Plot
 from edgeskin.benchmarks.report.html.markup import Child, Markup, element, joined
 from edgeskin.benchmarks.report.html.parts import Column, figure, plain, section, table
-from edgeskin.benchmarks.report.words import number
+from edgeskin.benchmarks.report.words import many, number
 
 WORST = 15
 """So many groups of layers are shown; report.json has them all."""
@@ -19,51 +19,59 @@ def repair(found: Repair) -> Markup:
         "repair",
         "Repair",
         element("p", found.sentence),
-        element("div", _curve(found.steps), class_="figures"),
+        element("div", *_curves(found.steps), class_="figures"),
         _trade(found.steps),
         _ranking(found.ranking),
         element("p", f"Stopped: {found.stopped}.", class_="faint small"),
     )
 
 
-def _curve(steps: Sequence[RepairStep]) -> Markup:
-    points = [(float(step.in_float), step.error) for step in steps if step.error is not None]
-    most, worst = max((x for x, _ in points), default=0.0), max((y for _, y in points), default=0.0)
-    plot = Plot(charts.count_axis("nodes in float", most), charts.value_axis("error", 0.0, worst or 1.0))
-    title = "The trade"
-    drawn = plot.picture(
-        title,
-        "Mean difference of the probabilities from the float network, by how many nodes compute in float.",
-        plot.line(points, "ships"),
-        plot.dots(points, "ships"),
+def _curves(steps: Sequence[RepairStep]) -> Iterator[Markup]:
+    drawn = (
+        ("error", "mean difference of the probabilities from float", [step.error for step in steps]),
+        ("MiB", "what the artifact takes on disk", [step.size_mib for step in steps]),
     )
-    return figure(title, drawn, "error: mean difference of the probabilities from float")
+    most = max((float(step.in_float) for step in steps), default=0.0)
+    for name, meaning, values in drawn:
+        points = [(float(step.in_float), value) for step, value in zip(steps, values, strict=True) if value is not None]
+        if not points:
+            continue
+        highest = max(y for _, y in points)
+        plot = Plot(charts.count_axis("nodes in float", most), charts.value_axis(name, 0.0, highest or 1.0))
+        title = f"The trade: {name}"
+        shown = plot.picture(
+            title,
+            f"{meaning.capitalize()}, by how many nodes compute in float.",
+            plot.line(points, "ships"),
+            plot.dots(points, "ships"),
+        )
+        yield figure(title, shown, f"{name}: {meaning}")
 
 
 def _trade(steps: Sequence[RepairStep]) -> Markup:
-    drops = tuple(dict.fromkeys(name for step in steps for name in step.drops))
+    drops = dropped(steps)
     columns = (
-        Column("in float"),
+        Column("in float besides"),
         Column("nodes", number=True),
+        Column("gate"),
         Column("error", number=True),
         Column("MiB", number=True),
         Column("speed against fp32", number=True),
         *(Column(f"{plain(name)} drop", number=True) for name in drops),
-        Column("gate"),
     )
-    return table("One group of layers after the other", columns, [_step(step, drops) for step in steps])
+    rows = [_step(step, change, drops) for step, change in zip(steps, changes(steps), strict=True)]
+    return table("One group of layers after the other", columns, rows, kind="trade")
 
 
-def _step(step: RepairStep, drops: Sequence[str]) -> Sequence[Child]:
-    layers = [name for one in step.returned for name in one.layers]
+def _step(step: RepairStep, change: str, drops: Sequence[str]) -> Sequence[Child]:
     return (
-        _named(layers) if layers else "nothing",
+        element("code", change),
         str(step.in_float),
+        step.judged or "not asked",
         element("b", number(step.error, 3)),
         number(step.size_mib, 3),
         number(step.speedup_vs_fp32, 3),
         *(number(step.drops.get(name), 3) for name in drops),
-        step.judged or "not asked",
     )
 
 
@@ -84,8 +92,8 @@ def _ranking(ranking: Sequence[LayerError]) -> Markup:
         )
         for one in ranking[:WORST]
     ]
-    words = f"The {len(rows)} worst of {len(ranking)} groups: the error where nothing else is quantized, and what is "
-    return table(f"{words}given back where they alone are not", columns, rows)
+    words = f"The {len(rows)} worst of {many(len(ranking), 'group')}: the error where nothing else is quantized, and "
+    return table(f"{words}what is given back where they alone are not", columns, rows)
 
 
 def _named(layers: Sequence[str]) -> Markup:
