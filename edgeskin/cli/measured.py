@@ -39,8 +39,18 @@ def warnings(figures: "Measurements") -> Iterator[str]:
     doubtful = [figure for figure in figures.latency if latency.warning(figure) is not None]
     doubts = [_doubts(doubtful, len(figures.latency))] if len(doubtful) > _FEW else map(latency.warning, doubtful)
     cautions = board.cautions(figures.device) if figures.device else ()
-    for sentence in (*doubts, *cautions):
+    for sentence in (*doubts, *_crowded(figures), *cautions):
         yield f"warning: {sentence}"
+
+
+def _crowded(figures: "Measurements") -> Iterator[str]:
+    cores = figures.device.cores if figures.device else None
+    most = max((figure.threads for figure in figures.latency), default=1)
+    if cores is not None and most > cores:
+        yield (
+            f"{most} threads take turns on {cores} {'core' if cores == 1 else 'cores'}: times at more than {cores} are "
+            "those of no machine that has as many cores"
+        )
 
 
 def _doubts(doubtful: "Sequence[LatencyFigure]", of: int) -> str:

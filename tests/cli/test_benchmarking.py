@@ -118,5 +118,12 @@ def test_a_machine_that_is_only_busy_needs_no_rest() -> None:
     )
 
 
+def test_more_threads_than_cores_are_warned_of_in_one_line() -> None:
+    assert list(warned(figure(threads=4))) == []  # as many as its cores
+    assert list(warned(figure(threads=64), figure(), figure(threads=5))) == [
+        "warning: 64 threads take turns on 4 cores: times at more than 4 are those of no machine that has as many cores"
+    ]
+
+
 def test_a_quiet_machine_is_not_warned_of() -> None:
     assert list(warned(figure(), figure(), figure())) == []
