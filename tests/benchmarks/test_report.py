@@ -107,7 +107,7 @@ def test_the_footer_says_what_to_do_next(card, measured):
         (None, "no such file"),
         ("{", "Invalid JSON"),
         ('{"format": 2}', "reads format 1"),
-        ('{"format": 1}', "verdict: Field required"),
+        ('{"format": 1}', "name: "),
     ],
 )
 def test_a_report_that_cannot_be_read_says_why(tmp_path, content, words):

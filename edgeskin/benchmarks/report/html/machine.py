@@ -27,7 +27,19 @@ from edgeskin.benchmarks.report.html.parts import (
     section,
     table,
 )
-from edgeskin.benchmarks.report.words import DOUBTED, NOT_MEASURED, counted, doubts, engines, faster, many, number, unit
+from edgeskin.benchmarks.report.words import (
+    DOUBTED,
+    NO_START,
+    NOT_MEASURED,
+    counted,
+    doubts,
+    engines,
+    faster,
+    many,
+    number,
+    outside,
+    unit,
+)
 from edgeskin.benchmarks.size import LayerSize
 
 LARGEST = 15
@@ -176,7 +188,7 @@ def _times(figures: Sequence[LatencyFigure]) -> Markup:
 
 def _start(cold: ColdStart | None) -> Markup:
     if cold is None:
-        return element("p", f"Cold start: {NOT_MEASURED}.", class_="faint")
+        return element("p", f"Cold start: {NO_START}.", class_="faint")
     return element(
         "p",
         element("b", f"Cold start {unit(cold.total_ms, 'ms')}"),
@@ -220,7 +232,7 @@ def _change(pair: tuple[float | None, float | None]) -> str:
 
 
 def _told(value: float | None) -> str:
-    return "not told" if value is None else number(value, 3)
+    return "not told" if value is None else number(value)
 
 
 def _slowed(now: Conditions) -> str:
@@ -306,7 +318,7 @@ def placement(place: PlacementFigure | None, why_not: str | None) -> Markup:
         ("left in float", NOT_MEASURED if left is None else counted(left) if left else "nothing that is quantized"),
     ]
     if place.partitions is not None:
-        pairs += [("parts a delegate took over", str(place.partitions)), ("run outside it", counted(place.undelegated))]
+        pairs += [("parts a delegate took over", str(place.partitions)), ("run outside it", outside(place))]
     return section(
         "placement",
         "Placement",

@@ -142,14 +142,10 @@ def _beside(one: MetricFigure) -> Iterator[str]:
 
 
 def _machine_tiles(measured: Measurements, report: Report) -> Iterator[Markup]:
-    timed, ratio = measured.model_latency(report.precision), measured.speed
+    timed = measured.model_latency(report.precision)
     if timed is not None and timed.p90_ms is not None:
         yield _tile(
-            "latency p90",
-            f"{number(timed.p90_ms, 3)} ms",
-            f"threads: {timed.threads}",
-            *_doubted(timed),
-            *_faster(ratio),
+            "latency p90", _doubted(f"{number(timed.p90_ms, 3)} ms", timed), *_beside_time(timed, measured.speed)
         )
     if measured.size_mib is not None:
         yield _tile("size", unit(float(f"{measured.size_mib:.3g}"), "MiB"), report.artifact)
@@ -164,15 +160,17 @@ def _machine_tiles(measured: Measurements, report: Report) -> Iterator[Markup]:
         )
 
 
-def _faster(ratio: SpeedRatio | None) -> Iterator[Child]:
+def _beside_time(timed: LatencyFigure, ratio: SpeedRatio | None) -> Iterator[Child]:
+    yield f"threads: {timed.threads}"
     told = faster(ratio)
     if ratio is not None and told is not None:
-        yield from (told[0], *_doubted(ratio))
-
-
-def _doubted(figure: LatencyFigure | SpeedRatio) -> Iterator[Markup]:
-    if latency.warning(figure) is not None:
+        yield _doubted(told[0], ratio)
+    if any(one is not None and latency.warning(one) for one in (timed, ratio)):
         yield element("a", f"{DOUBTED} doubtful, see Speed", href="#speed", class_="doubt")
+
+
+def _doubted(words: str, figure: LatencyFigure | SpeedRatio) -> str:
+    return f"{words} {DOUBTED}" if latency.warning(figure) else words
 
 
 def _tile(name: str, value: str, *beside: Child) -> Markup:

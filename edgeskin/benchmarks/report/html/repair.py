@@ -56,11 +56,12 @@ def _trade(steps: Sequence[RepairStep]) -> Markup:
         Column("gate"),
         Column("error", number=True),
         Column("MiB", number=True),
-        Column("speed against fp32", number=True),
-        *(Column(f"{plain(name)} drop", number=True) for name in drops),
+        Column("× fp32", number=True),
+        *(Column(plain(name), number=True) for name in drops),
     )
     rows = [_step(step, change, drops) for step, change in zip(steps, changes(steps), strict=True)]
-    return table("One group of layers after the other", columns, rows, kind="trade")
+    words = "One group of layers after the other; × fp32 is the speed, and under a metric stands its drop from float"
+    return table(words, columns, rows, kind="trade")
 
 
 def _step(step: RepairStep, change: str, drops: Sequence[str]) -> Sequence[Child]:
