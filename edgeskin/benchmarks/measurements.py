@@ -463,8 +463,8 @@ class PlacementFigure(Frozen):
 
     integer_convolutions: how many ran as integer kernels, None where the engine does not tell. float_operators: names
     of those left in float although the network quantizes them, None likewise. partitions: in how many parts a delegate
-    took the network over, None where the engine has no delegates. undelegated: the operators it did not take.
-    layers: those of a compiled engine.
+    took the network over, None where the engine has no delegates. undelegated: the operators it did not take;
+    why_undelegated: in words, None where nobody knows. layers: those of a compiled engine.
     """
 
     provider: str
@@ -473,6 +473,7 @@ class PlacementFigure(Frozen):
     float_operators: tuple[str, ...] | None = ()
     partitions: Count | None = None
     undelegated: tuple[str, ...] = ()
+    why_undelegated: str | None = None
     layers: tuple[LayerFigure, ...] = ()
 
     @staticmethod

@@ -319,9 +319,10 @@ def _told(sentence: str | None) -> Iterator[str]:
 def _placed(measured: Measurements) -> Iterator[str]:
     place = measured.placement
     if place is not None and place.partitions is not None and place.undelegated:
+        because = f"; {place.why_undelegated}" if place.why_undelegated else ""
         yield (
-            f"{len(place.undelegated)} operators run outside the delegate ({place.provider}): slower than in an app, "
-            "and rounded otherwise"
+            f"{len(place.undelegated)} operators run outside the delegate ({place.provider}{because}): slower than in "
+            "an app, and rounded otherwise"
         )
 
 

@@ -1,6 +1,7 @@
 """What every target offers: build an artifact, open it here, and read its saved bytes back."""
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class Placement:
     float_operators: names of those left in float although the network quantizes them, None likewise.
     provider: the engine's own name for where it runs.
     partitions: in how many parts a delegate took the network over, None where the engine has no delegates.
-    undelegated: the operators it did not take.
+    undelegated: the operators it did not take; why_undelegated: in words, None where nobody knows.
     layers: those of a compiled engine, in its order; empty where the engine keeps the network's own operators.
     """
 
@@ -73,6 +74,7 @@ class Placement:
     float_operators: tuple[str, ...] | None
     partitions: int | None = None
     undelegated: tuple[str, ...] = ()
+    why_undelegated: str | None = None
     layers: tuple[PlacedLayer, ...] = ()
 
 
@@ -297,11 +299,12 @@ def facts(graph: Graph, precision: Precision) -> dict[str, str]:
     }
 
 
-def elsewhere(target: Target, command: str) -> str:
+def elsewhere(target: Target, command: str, folder: Path | None = None) -> str:
     """That nothing here runs a target's artifacts, and where `edgeskin COMMAND BUNDLE` tells more."""
+    place = "BUNDLE" if folder is None else shlex.quote(str(folder))
     refused = target.refused()
     passed_over = f" ({refused})" if refused else ""
-    return f"nothing on this machine runs {target.name}{passed_over}. On {target.runs_on}: edgeskin {command} BUNDLE"
+    return f"nothing on this machine runs {target.name}{passed_over}. On {target.runs_on}: edgeskin {command} {place}"
 
 
 def demand_precision(target: Target, precision: Precision) -> None:

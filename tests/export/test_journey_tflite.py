@@ -65,9 +65,12 @@ def test_what_runs_outside_the_delegate_is_counted_and_warned_of(
 ) -> None:
     def outside(self: TfliteSession) -> base.Placement:
         undelegated = (*(f"layer.{number} (CONV_2D)" for number in range(6)), "door (QUANTIZE)")
-        return base.Placement("some runtime", 6, 6, (), 2, undelegated)
+        return base.Placement("some runtime", 6, 6, (), 2, undelegated, "a reason")
 
     monkeypatch.setattr(TfliteSession, "placement", outside)
     done = journey.export(small_graph, profile, tmp_path / "bundle")
-    assert any(caution.startswith("7 operators run outside the delegate") for caution in done.report.cautions)
-    assert "- run outside it: 7: 6 CONV_2D, 1 QUANTIZE" in (tmp_path / "bundle" / "report.md").read_text()
+    assert any(
+        caution.startswith("7 operators run outside the delegate (some runtime; a reason): slower")
+        for caution in done.report.cautions
+    )
+    assert "- run outside it: 7 operators: 6 CONV_2D, 1 QUANTIZE; a reason" in (tmp_path / "bundle" / "report.md").read_text()

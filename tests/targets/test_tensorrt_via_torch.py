@@ -373,6 +373,7 @@ def test_engines_and_what_stays_in_torch_are_told(graph: Graph, stand_in: StandI
     assert found.integer_convolutions == len(convolutions) - 1
     assert found.float_operators == (convolutions[1].name, linears[-1].name)
     assert found.undelegated == ("detach_default (aten.detach.default)",)
+    assert found.why_undelegated == "torch_tensorrt has no converter for them as they are"
 
 
 def test_an_engine_that_says_nothing_is_not_guessed_at(graph: Graph, stand_in: StandIn, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from edgeskin.graph.rewrite import WEIGHTED, halve_weights
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.base import Artifact
 from edgeskin.targets.onnx import reference_session
-from edgeskin.targets.tflite import TfliteTarget, metadata, note
+from edgeskin.targets.tflite import TfliteTarget, metadata, note, session
 from edgeskin.targets.tflite.parse import parse
 from edgeskin.targets.tflite.serialize import serialize
 from edgeskin.targets.tflite.session import TfliteSession
@@ -224,7 +224,7 @@ def test_one_delegate_takes_everything_and_what_is_float_is_named(int8: Artifact
     total = len(parse(int8.path).operations)
     assert placement.provider == f"ai_edge_litert, XNNPACK for {total} of {total} operators"
     assert placement.convolutions == placement.integer_convolutions == 6
-    assert (placement.partitions, placement.undelegated) == (1, ())
+    assert (placement.partitions, placement.undelegated, placement.why_undelegated) == (1, (), None)
     assert placement.float_operators == ("add_1", "resize_1")
     floating = TARGET.open(fp32).placement()
     assert (floating.convolutions, floating.integer_convolutions) == (6, 0)
@@ -236,6 +236,22 @@ def test_without_xnnpack_nothing_is_delegated_and_all_stays_integer(int8: Artifa
     total = len(parse(int8.path).operations)
     assert placement.provider == f"ai_edge_litert, XNNPACK for 0 of {total} operators"
     assert (placement.partitions, len(placement.undelegated), placement.integer_convolutions) == (0, total, 6)
+    assert placement.why_undelegated == "it was asked for its own kernels"
+
+
+@pytest.mark.parametrize(
+    ("partitions", "words"), [(1, "takes no operator of their kinds and types"), (0, "is absent or")]
+)
+def test_what_xnnpack_leaves_has_a_reason(
+    int8: Artifact, monkeypatch: pytest.MonkeyPatch, partitions: int, words: str
+) -> None:
+    opened = TARGET.open(int8)
+    monkeypatch.setattr(session, "_outside", lambda *_: iter([3]))
+    monkeypatch.setattr(session, "_details", lambda _: [{"op_name": session.DELEGATE}] * partitions)
+    placement = opened.placement()
+    assert len(placement.undelegated) == 1
+    assert placement.why_undelegated is not None
+    assert placement.why_undelegated.startswith(f"the XNNPACK in ai_edge_litert {words}")
 
 
 def test_the_interpreter_says_nothing_on_stderr(int8: Artifact, capfd: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from edgeskin.benchmarks.report.model import Report
 from edgeskin.benchmarks.report.words import (
     DOUBTED,
     MARKS,
+    NO_START,
     NOT_MEASURED,
     absent,
     cautions,
@@ -34,6 +35,7 @@ from edgeskin.benchmarks.report.words import (
     interval,
     many,
     number,
+    outside,
     rests_on,
     seen,
     subgroup_metrics,
@@ -216,7 +218,7 @@ def _speed(ratio: SpeedRatio | None) -> str:
 
 def _start(cold: ColdStart | None) -> str:
     if cold is None:
-        return NOT_MEASURED
+        return NO_START
     parts = f"{unit(cold.load_ms, 'ms')} to load, {unit(cold.first_run_ms, 'ms')} for the first run"
     return f"{unit(cold.total_ms, 'ms')} ({parts}; medians of {cold.starts} starts, files warm)"
 
@@ -243,7 +245,7 @@ def _placement(measured: Measurements) -> str:
     ]
     if place.partitions is not None:
         facts.append(("parts a delegate took over", str(place.partitions)))
-        facts.append(("run outside it", counted(place.undelegated)))
+        facts.append(("run outside it", outside(place)))
     return _section("Placement", _list(facts), _layers(place.layers))
 
 

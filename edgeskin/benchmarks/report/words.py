@@ -6,10 +6,18 @@ from collections.abc import Sequence
 
 from edgeskin.benchmarks import board, device, latency
 from edgeskin.benchmarks.gate import Section, State, Verdict
-from edgeskin.benchmarks.measurements import DeviceFacts, Measurements, MetricFigure, SpeedRatio, SubgroupFigure
+from edgeskin.benchmarks.measurements import (
+    DeviceFacts,
+    Measurements,
+    MetricFigure,
+    PlacementFigure,
+    SpeedRatio,
+    SubgroupFigure,
+)
 from edgeskin.benchmarks.report.model import Report
 
 NOT_MEASURED = "not measured"
+NO_START = f"{NOT_MEASURED}; loading and the first run, which edgeskin attest BUNDLE --release times"
 NONE_CLAIMED = "none claimed"
 _NO_ENGINES = frozenset({"PIL", "cv2"})
 DOUBTED = "⚠"
@@ -119,6 +127,12 @@ def rests_on(subgroup: SubgroupFigure, metric: str) -> str:
     if metric.endswith("_balanced_accuracy") and present < len(classes):
         return f"over {present} of {len(classes)} classes"
     return str(subgroup.weakest.get(metric, subgroup.metrics[metric].n))
+
+
+def outside(place: PlacementFigure) -> str:
+    """What a delegate did not take, and why, where that is known."""
+    because = "" if place.why_undelegated is None else f"; {place.why_undelegated}"
+    return f"{counted(place.undelegated)}{because}"
 
 
 def counted(operators: Sequence[str]) -> str:

@@ -54,6 +54,7 @@ class TfliteSession:
 
     def __init__(self, path: Path, *, threads: int = 1, plain: bool = False) -> None:
         self.path = path
+        self._plain = plain
         program = parse(path)
         written = note.of(program, path)
         # Its contents are the interpreter's business; kept here too, they would count twice.
@@ -104,14 +105,23 @@ class TfliteSession:
         outside = [operations[place] for place in sorted(_outside(self._interpreter, self._program))]
         taken = len(operations) - len(outside)
         convolutions = [operation for operation in operations if operation.kind in CONVOLUTIONS]
+        partitions = sum(detail["op_name"] == DELEGATE for detail in _details(self._interpreter))
         return Placement(
             provider=f"{runtime()}, XNNPACK for {taken} of {len(operations)} operators",
             convolutions=len(convolutions),
             integer_convolutions=sum(_kinds(self._program, each) == {"int8"} for each in convolutions),
             float_operators=tuple(dict.fromkeys(_left_in_float(self._program))),
-            partitions=sum(detail["op_name"] == DELEGATE for detail in _details(self._interpreter)),
+            partitions=partitions,
             undelegated=tuple(f"{each.owner} ({each.kind})" for each in outside),
+            why_undelegated=self._why(partitions) if outside else None,
         )
+
+    def _why(self, partitions: int) -> str:
+        """Why operators are left to the interpreter, which itself gives no reasons."""
+        if self._plain:
+            return "it was asked for its own kernels"
+        taken = "takes no operator of their kinds and types" if partitions else "is absent or takes nothing"
+        return f"the XNNPACK in {runtime()} {taken}"
 
 
 @contextmanager

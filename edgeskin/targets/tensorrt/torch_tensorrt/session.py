@@ -139,7 +139,11 @@ class TorchSession:
         if told is None:
             convolutions = sum(isinstance(node.operator, Conv | ConvTranspose) for node in self._network.nodes)
             told = Placement(where, convolutions, None, None)
-        return replace(told, partitions=len(engines), undelegated=tuple(_calls(self.module)))
+        left = tuple(_calls(self.module))
+        why = (
+            "torch_tensorrt has no converter for them as they are" if left else None
+        )  # not even single ones (`compiling.OPTIONS`)
+        return replace(told, partitions=len(engines), undelegated=left, why_undelegated=why)
 
     def _told(self, engine: Any, where: str) -> Placement | None:
         """What an engine says of itself, None where it says nothing that is understood."""
