@@ -41,6 +41,7 @@ from torchao.quantization.pt2e.quantizer import (
 from edgeskin.contract.metadata import METADATA_SCALE
 from edgeskin.errors import GraphError
 from edgeskin.graph.ir import PIXEL_SCALE
+from edgeskin.train.fake_quantize import ActivationFakeQuantize
 from edgeskin.train.rules import (
     ABSORBING,
     GATES,
@@ -65,7 +66,9 @@ ACTIVATION = QuantizationSpec(
     quant_min=-128,
     quant_max=127,
     qscheme=torch.per_tensor_symmetric,
-    observer_or_fake_quant_ctr=FakeQuantize.with_args(observer=MovingAverageMinMaxObserver, eps=SMALLEST_SCALE),
+    observer_or_fake_quant_ctr=ActivationFakeQuantize.with_args(
+        observer=MovingAverageMinMaxObserver, eps=SMALLEST_SCALE
+    ),
 )
 
 
