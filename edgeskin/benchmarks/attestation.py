@@ -7,6 +7,7 @@ wrote it: no signature covers it, so a bundle is signed without it, and it count
 """
 
 import re
+import shlex
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Literal
@@ -118,12 +119,13 @@ def _read(path: Path, manifest_sha256: str) -> Attestation:
         if any(item["loc"] == ("format",) for item in error.errors()):
             advice = f"this edgeskin reads format {FORMAT}; install the one that wrote it"
             raise BundleError(f"{path}: {advice}") from error
-        raise BundleError(f"{path}: {wrong_fields(error)}. {_ADVICE}") from error
+        raise BundleError(f"{path}: {wrong_fields(error)}. {_again(path)}") from error
     if found.manifest_sha256 != manifest_sha256:
-        raise BundleError(f"{path}: attests another bundle, whose manifest has another hash. {_ADVICE}")
+        raise BundleError(f"{path}: attests another bundle, whose manifest has another hash. {_again(path)}")
     if found.name != path.stem:
-        raise BundleError(f"{path}: calls itself {found.name}, so it was copied or renamed. {_ADVICE}")
+        raise BundleError(f"{path}: calls itself {found.name}, so it was copied or renamed. {_again(path)}")
     return found
 
 
-_ADVICE = "Remove it, and measure on that machine again: edgeskin attest BUNDLE"
+def _again(path: Path) -> str:
+    return f"Remove it, and measure on that machine again: edgeskin attest {shlex.quote(str(path.parent.parent))}"

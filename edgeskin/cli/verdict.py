@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from edgeskin.benchmarks.gate import State
     from edgeskin.benchmarks.measurements import NumericsHop
     from edgeskin.benchmarks.report import Report
 
-MARKS = {"passed": "✓", "inherited": "✓", "reported": "·", "pending": "…", "failed": "✗"}
+MARKS: "dict[State, str]" = {"passed": "✓", "inherited": "✓", "reported": "·", "pending": "…", "failed": "✗"}
+_AGAINST: "tuple[State, ...]" = ("failed", "pending")
+"""What stands against a bundle."""
 
 
 def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose: bool) -> None:
@@ -21,8 +24,8 @@ def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose:
 
     In a step of a GitHub workflow it is told as annotations and in the job's summary too.
     """
-    _announce(report)
-    verdict = report.verdict
+    verdict = report.verdict.at(folder)
+    _announce(report.model_copy(update={"verdict": verdict}))
     if as_json:
         facts = {
             "bundle": str(folder),
@@ -42,10 +45,13 @@ def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose:
         if verdict.in_state(state)
     )
     typer.echo(f"{verdict.state}: {folder} ({counts or 'the gate promises nothing of this network'})")
-    for promise in verdict.promises:
-        if verbose or (promise.state in {"failed", "pending"} and not quiet):
+    if verbose:
+        for promise in verdict.promises:
             typer.echo(f"  {MARKS[promise.state]} {promise.name}: {promise.sentence}")
     if not quiet:
+        for state in () if verbose else _AGAINST:
+            for names, sentence in verdict.told(state):
+                typer.echo(f"  {MARKS[state]} {names}: {sentence}")
         typer.echo(f"  {report.verification}")
         for one in report.attestations:
             typer.echo(f"  attested by {one.sentence}")

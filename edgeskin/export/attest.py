@@ -46,7 +46,7 @@ def attest(
     if graph is not None and graph.sha256 != manifest.graph_sha256:
         raise BundleError(f"{folder}: was not built from {graph.folder}. Give the run or Graph folder it came from")
     if not target.processors():
-        raise TargetError(f"{folder}: {elsewhere(target, 'attest')}")
+        raise TargetError(f"{folder}: {elsewhere(target, 'attest', folder)}")
     cases = golden.read(opened.golden, opened.card)
     written = Report.read(folder / report.JSON_NAME)
     answers = reference.of_bundle(opened, written.measurements, cases)

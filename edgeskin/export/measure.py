@@ -5,6 +5,7 @@ memory, placement) was not measured then, and says where it can be.
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -288,4 +289,9 @@ def _no_evidence(graph: Graph, form: Form, split: str) -> str:
     others = list(dict.fromkeys(entry.split for entry in entries if not evidence.touches_test(entry.split)))
     hint = f" (there is on {', '.join(others)}: --split {others[-1]} judges by it)" if others else ""
     of_form = "" if form in ("int8", "fp32", "fp16") else f" of {form}"
-    return f"no data was given and there is no evidence for this graph{of_form} on {evaluate.canonical(split)}{hint}"
+    wanted = evaluate.canonical(split)
+    command = ["edgeskin", "evaluate", str(graph.folder), "--split", wanted, *(["--form", form] if of_form else [])]
+    return (
+        f"no data was given and there is no evidence for this graph{of_form} on {wanted}{hint}. "
+        f"Measure it, and export again: {shlex.join(command)}"
+    )

@@ -33,11 +33,7 @@ def release(
         done = journey.export(graph, profile, Path(temporary) / "bundle", say=say)
     verdict = done.verdict
     if verdict.state != "passed":
-        trouble = (*verdict.in_state("failed"), *verdict.in_state("pending"))
-        raise BundleError(
-            f"{graph.folder}: not released, its gate says {verdict.state}\n"
-            + "\n".join(f"  {promise.state} {promise.name}: {promise.sentence}" for promise in trouble)
-        )
+        raise BundleError(f"{graph.folder}: not released, its gate says {verdict.state}" + verdict.trouble)
     with files.new_folder(place) as building:
         for part in (*PARTS, REPAIR):
             if (graph.folder / part).exists():

@@ -36,13 +36,12 @@ def sign(
     own = partial(judge, profile=None if _is_here(written.profile) else profile)
     alone = (written, own(attested_too=False), judge(rules=rules, profile=profile, attested_too=False))
     for judged in (*alone, own(), report):
-        verdict = judged.verdict
+        verdict = judged.verdict.at(folder)
         if verdict.state != "passed":
-            trouble = (*verdict.in_state("failed"), *verdict.in_state("pending"))
             raise BundleError(
                 f"{folder}: not signed, the gate {judged.gate} says {verdict.state}"
                 + (_UNCOVERED if report.attestations and judged in alone else "")
-                + "".join(f"\n  {promise.state} {promise.name}: {promise.sentence}" for promise in trouble)
+                + verdict.trouble
             )
     return signature.write(folder / MANIFEST, private_key, password), report
 

@@ -86,7 +86,7 @@ def test_on_another_machine_a_promise_is_pending_or_failed_as_the_profile_says(m
     waiting = judge(measured, GATE, card, "int8", may_be_pending=OPEN, device=PI)
     assert (waiting.state, waiting.exit_code) == ("pending", 4)
     assert {promise.section for promise in waiting.in_state("pending")} == OPEN
-    assert waiting.in_state("pending")[0].sentence.startswith("not measured: only on A CPU, not on a Raspberry Pi 5.")
+    assert waiting.in_state("pending")[0].why_not.startswith("only on A CPU, not on a Raspberry Pi 5.")
     assert judge(measured, GATE, card, "int8", device=PI).exit_code == 3
     assert judge(by(measured, ON_A_PI), GATE, card, "int8", device=PI).exit_code == 0
 
@@ -142,7 +142,8 @@ def test_a_budget_is_promised_where_the_gate_limits_nothing(measured, card) -> N
 def test_an_unmeasured_budget_says_where_it_comes_from(measured, card) -> None:
     verdict = judge(measured, Gate(), card, "int8", budget=BUDGET, device=PI, may_be_pending=OPEN)
     (promise,) = verdict.in_state("pending")
-    assert promise.sentence.endswith("edgeskin attest BUNDLE; it must be at most 15 (a frame)")
+    assert promise.sentence.startswith("not measured, and must be at most 15 (a frame): only on A CPU")
+    assert promise.sentence.endswith("edgeskin attest BUNDLE")
 
 
 def test_a_device_with_several_engines_counts_the_one_that_its_profile_names() -> None:

@@ -241,7 +241,7 @@ def test_a_new_head_is_promised_what_its_kind_is_promised(measured, card):
     [
         ((), "passed", "0; is at most 0"),
         (("conv.3", "add.1"), "failed", "2; must be at most 0 (conv.3, add.1)"),
-        (None, "failed", "not measured; it must be at most 0"),
+        (None, "failed", "not measured, and must be at most 0"),
     ],
 )
 def test_a_quantized_layer_that_runs_in_float_fails_and_is_named(measured, card, names, state, sentence):
@@ -596,7 +596,23 @@ def test_an_attribute_that_is_asked_for_must_be_told(measured, card):
         "melanoma_auroc[sex=female]": "passed",
         "melanoma_auroc[skin_type]": "failed",
     }
-    assert "Attributes that the data tell: sex, age" in verdict.in_state("failed")[0].sentence
+    assert "the data tell no attribute 'skin_type'. Known: sex, age" in verdict.in_state("failed")[0].sentence
+    near = of_subgroups(
+        measured, card, rules.model_copy(update={"attributes": ("seks",)}), group("sex", "female", GOOD)
+    )
+    assert near.promises[0].why_not == "the data tell no attribute 'seks'; did you mean 'sex'?"
+
+
+def test_what_one_reason_left_unmeasured_is_told_in_one_line(measured, card):
+    verdict = judge(
+        measured.model_copy(update={"accuracy": None, "not_measured": {"accuracy": "no data"}}), FULL, card, "int8"
+    )
+    ((names, sentence),) = verdict.told("failed")
+    assert sentence == "not measured: no data"
+    assert names == f"{verdict.promises[0].name} and {len(verdict.in_state('failed')) - 1} more"
+    assert verdict.trouble == f"\n  failed {names}: {sentence}"
+    slow = judge(measured.model_copy(update={"size_mib": None, "memory": None}), FULL, card, "int8")
+    assert [names for names, _ in slow.told("failed")] == ["size_mib", "peak_memory_mib"]  # nobody says why not
 
 
 def test_evidence_without_subgroups_measured_none(measured, card):

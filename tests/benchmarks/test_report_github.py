@@ -22,7 +22,7 @@ def test_failed_is_an_error_pending_a_warning_and_passed_says_nothing(card, meas
     report = whole_report.report(card, measured.model_copy(update={"memory": None}))
     assert list(github.annotations(report)) == [
         "::error title=phantom onnx int8%3A size_mib failed::3.1; must be at most 3",
-        "::warning title=phantom onnx int8%3A peak_memory_mib pending::not measured; it must be at most 512",
+        "::warning title=phantom onnx int8%3A peak_memory_mib pending::not measured, and must be at most 512",
     ]
 
 

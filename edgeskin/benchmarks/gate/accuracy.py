@@ -117,4 +117,4 @@ def _undefined_or_unknown(metric: str, figures: Collection[str]) -> str:
     if metric in figures:
         return "undefined on these images, which lack a class"
     near = difflib.get_close_matches(metric, figures, n=1)
-    return f"there is no metric {metric}" + (f", did you mean {near[0]}?" if near else " for these images")
+    return f"there is no metric {metric} for these images" + (f"; did you mean {near[0]}?" if near else "")

@@ -17,9 +17,16 @@ def numerics_terms(measurements: Measurements, card: ModelCard, made_by: Verifie
     first = measurements.first_divergence
     where = f"it first diverges at {first.name}, {first.tensor}" if first is not None else ""
 
-    def term(name: str, at: Comparison, limit: float, value: float | None) -> Term:
+    def term(name: str, at: Comparison, limit: float, value: float | None, source: str = "") -> Term:
         return Term(
-            name=name, section="numerics", comparison=at, limit=limit, measured=value, why_not=why_not, where=where
+            name=name,
+            section="numerics",
+            comparison=at,
+            limit=limit,
+            measured=value,
+            source=source,
+            why_not=why_not,
+            where=where,
         )
 
     differing = None if measurements.reads_back is None else float(not measurements.reads_back)
@@ -42,4 +49,5 @@ def numerics_terms(measurements: Measurements, card: ModelCard, made_by: Verifie
         yield term("outputs_with_other_decisions", "at most", 0, float(equal.count(False)) if equal else None)
     if made_by != "device":
         ran = measurements.verified == "device" and not unseen
-        yield term("device_numerics", "at least", 1, float(measurements.equivalent is True) if ran else None)
+        answered = float(measurements.equivalent is True) if ran else None
+        yield term("device_numerics", "at least", 1, answered, "1: a device answers the golden cases as it should")

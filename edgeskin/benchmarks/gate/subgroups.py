@@ -6,6 +6,7 @@ from edgeskin.benchmarks.gate.accuracy import Accuracy, drop_terms, limited_drop
 from edgeskin.benchmarks.gate.rules import Limit, Subgroups
 from edgeskin.benchmarks.gate.term import Term
 from edgeskin.benchmarks.measurements import MetricFigure, SubgroupFigure
+from edgeskin.contract.declaration import nearest
 from edgeskin.contract.model import ModelCard
 
 
@@ -22,9 +23,10 @@ def subgroup_terms(counted: Accuracy, rules: Subgroups, card: ModelCard) -> Iter
             figure, few = one.metrics.get(metric), _too_few(one, metric, rules)
             judged |= set() if few else {one.attribute}
             yield from _of_subgroup(counted, f"{metric}[{one.name}]", limit, figure, few)
-        for attribute in rules.attributes or (() if judged else ("any subgroup",)):
+        for attribute in rules.attributes or (() if judged else (_ANY,)):
             if attribute not in judged:
-                yield from _of_subgroup(counted, f"{metric}[{attribute}]", limit, None, "", _unjudged(counted, rules))
+                why_not = _unjudged(counted, rules, attribute)
+                yield from _of_subgroup(counted, f"{metric}[{attribute}]", limit, None, "", why_not)
 
 
 def _of_subgroup(
@@ -47,11 +49,16 @@ def _too_few(one: SubgroupFigure, metric: str, rules: Subgroups) -> str:
     return ""
 
 
-def _unjudged(counted: Accuracy, rules: Subgroups) -> str:
+_ANY = "any subgroup"
+
+
+def _unjudged(counted: Accuracy, rules: Subgroups, attribute: str) -> str:
     if counted.report is not None and counted.report.subgroups is None:
         return "accuracy was measured without subgroups. Measure it again: --data DIR, or edgeskin evaluate"
-    told = ", ".join(dict.fromkeys(one.attribute for one in counted.subgroups)) or "none"
+    told = tuple(dict.fromkeys(one.attribute for one in counted.subgroups)) or ("none",)
+    if attribute not in (_ANY, *told):
+        return f"the data tell no attribute {attribute!r}{nearest(attribute, told)}"
     return (
         f"no subgroup has this metric of {rules.minimum} cases, {rules.minimum_per_class} of the rarest class. "
-        f"Attributes that the data tell: {told}"
+        f"Attributes that the data tell: {', '.join(told)}"
     )

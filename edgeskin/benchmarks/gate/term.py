@@ -12,9 +12,9 @@ Comparison: TypeAlias = Literal["at most", "at least"]
 class Term(Frozen):
     """One figure, and what it is held against.
 
-    source: where the limit comes from, if not from the gate. why_not: why there is no number. where: what a bad number
-    should send the reader to. too_few: of how few cases it is, where they are too few to judge. unsure: why another run
-    may come out otherwise.
+    source: where the limit comes from, if not from the gate, or what it stands for. why_not: why there is no number.
+    where: what a bad number should send the reader to. too_few: of how few cases it is, where they are too few to
+    judge. unsure: why another run may come out otherwise.
     """
 
     name: str

@@ -1,7 +1,9 @@
 """How every promise came out, and what that makes of a bundle."""
 
 import math
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edgeskin.benchmarks.budget import Budget, NamedDevice, of_device
@@ -28,7 +30,7 @@ class Promise(Frozen):
     """One number against one limit, and how it came out.
 
     measured: None where it was not measured. attested_by: the attestation that it was measured by, None where that was
-    when the bundle was made. sentence: the same for a reader.
+    when the bundle was made. sentence: the same for a reader. why_not: why it was not measured, where that is known.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Promise(Frozen):
     state: State
     sentence: str
     attested_by: str | None = None
+    why_not: str = ""
 
 
 class Verdict(Frozen):
@@ -57,6 +60,43 @@ class Verdict(Frozen):
     def in_state(self, state: State) -> tuple[Promise, ...]:
         """The promises that came out as `state`."""
         return tuple(promise for promise in self.promises if promise.state == state)
+
+    def told(self, state: State) -> tuple[tuple[str, str], ...]:
+        """What came out as `state`: names and a sentence, one for all promises that one reason left unmeasured."""
+        groups: dict[str, list[Promise]] = {}
+        for promise in self.in_state(state):
+            groups.setdefault(promise.why_not or promise.name, []).append(promise)
+        return tuple(
+            (_named(same), same[0].sentence if len(same) == 1 else f"not measured: {why_not}")
+            for why_not, same in groups.items()
+        )
+
+    @property
+    def trouble(self) -> str:
+        """What stands against it, each on a line of its own below that of an error."""
+        against: tuple[State, ...] = ("failed", "pending")
+        lines = (f"\n  {state} {names}: {sentence}" for state in against for names, sentence in self.told(state))
+        return "".join(lines)
+
+    def at(self, place: Path) -> "Verdict":
+        """The same for whoever knows where the bundle lies: hints name that place instead of BUNDLE."""
+        path = shlex.quote(str(place))
+
+        def filled(promise: Promise) -> Promise:
+            texts = {"sentence": promise.sentence, "why_not": promise.why_not}
+            return promise.model_copy(update={name: text.replace("BUNDLE", path) for name, text in texts.items()})
+
+        return self.model_copy(update={"promises": tuple(map(filled, self.promises))})
+
+
+_FEW = 3
+"""Of more promises than these that one reason left unmeasured the first is named."""
+
+
+def _named(promises: Sequence[Promise]) -> str:
+    if len(promises) > _FEW:
+        return f"{promises[0].name} and {len(promises) - 1} more"
+    return ", ".join(promise.name for promise in promises)
 
 
 def judge(
@@ -122,7 +162,7 @@ def _settle(term: Term, may_be_pending: Collection[Section], attested_by: str | 
         sentence = f"{figure}, of {term.too_few}: reported and not judged; it would have to be {limit}"
     elif measured is None:
         state = "pending" if term.section in may_be_pending else "failed"
-        sentence = f"not measured{': ' + why_not if why_not else ''}; it must be {limit}"
+        sentence = f"not measured, and must be {limit}{': ' + why_not if why_not else ''}"
     else:
         over = measured - term.limit if term.comparison == "at most" else term.limit - measured
         good = over <= _ROUNDING
@@ -141,6 +181,7 @@ def _settle(term: Term, may_be_pending: Collection[Section], attested_by: str | 
         state=state,
         sentence=sentence,
         attested_by=None if measured is None else attested_by,
+        why_not="" if measured is not None or term.too_few else why_not,
     )
 
 

@@ -4,10 +4,10 @@ Sources: docs.github.com, "Workflow commands for GitHub Actions" (commands, esca
 endpoints for check runs" (ten annotations of a kind a step).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from edgeskin.benchmarks.gate import Promise
+from edgeskin.benchmarks.gate import State
 from edgeskin.benchmarks.report import markdown
 from edgeskin.benchmarks.report.model import Report
 from edgeskin.errors import EdgeskinError
@@ -29,18 +29,16 @@ def annotations(report: Report) -> Iterator[str]:
     about = f"{report.name} {report.target} {report.form or report.precision}"
     if not report.verdict.promises:
         yield _command("error", about, "the gate promises nothing of this network, and that is not a pass")
-    yield from _commands("error", about, report.verdict.in_state("failed"))
-    yield from _commands("warning", about, report.verdict.in_state("pending"))
+    for kind, state in _KINDS:
+        promises = report.verdict.told(state)
+        shown = promises if len(promises) <= SHOWN else promises[: SHOWN - 1]
+        for names, sentence in shown:
+            yield _command(kind, f"{about}: {names} {state}", sentence)
+        if left := [names for names, _ in promises[len(shown) :]]:
+            yield _command(kind, f"{about}: {len(left)} more {state}", ", ".join(left))
 
 
-def _commands(kind: str, about: str, promises: Sequence[Promise]) -> Iterator[str]:
-    shown = promises if len(promises) <= SHOWN else promises[: SHOWN - 1]
-    for promise in shown:
-        yield _command(kind, f"{about}: {promise.name} {promise.state}", promise.sentence)
-    left = promises[len(shown) :]
-    if left:
-        names = ", ".join(promise.name for promise in left)
-        yield _command(kind, f"{about}: {len(left)} more {left[0].state}", names)
+_KINDS: tuple[tuple[str, State], ...] = (("error", "failed"), ("warning", "pending"))
 
 
 def _command(kind: str, title: str, message: str) -> str:

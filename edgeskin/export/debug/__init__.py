@@ -100,7 +100,7 @@ def debug(
         precision=artifact.precision,
         cases=tuple(case.name for case in some.cases),
         steps=tuple(steps),
-        not_compared=elsewhere(target, "debug") if not here.sessions or here.simulated else None,
+        not_compared=elsewhere(target, "debug", folder) if not here.sessions or here.simulated else None,
     )
     if picture is not None:
         files.write_text(picture, to_svg(found))

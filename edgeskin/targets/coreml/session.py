@@ -1,6 +1,7 @@
 """Run a package of ours in Core ML, as an app does: a picture in, arrays out."""
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,8 @@ class CoremlSession:
     def __init__(self, path: Path, program: Program, processor: str) -> None:
         sentence = engine.why_not()
         if sentence is not None:
-            raise TargetError(f"{path}: cannot be run here. {sentence}")
+            there = sentence.replace("BUNDLE", shlex.quote(str(path.parent)))
+            raise TargetError(f"{path}: cannot be run here. {there}")
         self.path = path
         self._processor = processor
         self._model = engine.load(path, processor)
