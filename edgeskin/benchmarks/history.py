@@ -9,11 +9,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from edgeskin.benchmarks import drawing
 from edgeskin.benchmarks.baseline import slug
+from edgeskin.benchmarks.drawing import Axis, Frame, Markup, Plot, around_axis, element
 from edgeskin.benchmarks.measurements import Measurements
 from edgeskin.benchmarks.report import JSON_NAME, Report
 from edgeskin.errors import BundleError, EdgeskinError
@@ -21,8 +22,8 @@ from edgeskin.errors import BundleError, EdgeskinError
 Better: TypeAlias = Literal["higher", "lower"]
 
 _WIDTH, _HEIGHT = 316, 196
+_FRAME = Frame(left=50, right=304, top=34, bottom=164)
 _COLUMNS = 3
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 34, 32
 _SERIES = 6
 """So many colours there are; further kinds of bundles begin with the first again."""
 _NOTE = "Bars are 95 % intervals, of times the 90th percentile. A gap in a line: another machine, or other images."
@@ -95,24 +96,19 @@ def draw(reports: Sequence[Report]) -> str:
     width, height = columns * _WIDTH + 24, rows * _HEIGHT + 74 + legend
     names = ", ".join(dict.fromkeys(report.name for report in reports))
     span = " to ".join(dict.fromkeys(_version(one) for one in (releases[0], releases[-1])))
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label="{escape(names)}: {escape(span)}">',
-        f"<style>{_STYLE}</style>",
-        f'<rect class="page" width="{width}" height="{height}"/>',
-        f'<text class="title" x="16" y="28">{escape(names)}, {escape(span)}</text>',
-    ]
+    title = f"{names}, {span}"
+    parts = [element("text", title, x=16, y=28, class_="title")]
     for number, kind in enumerate(kinds):
         y = 50 + 22 * number
         parts += [
-            f'<circle class="dot s{number % _SERIES}" cx="22" cy="{y - 4}" r="4"/>',
-            f'<text class="legend" x="34" y="{y}">{escape(kind)}</text>',
+            element("circle", cx=22, cy=y - 4, r=4, class_=f"dot s{number % _SERIES}"),
+            element("text", kind, x=34, y=y, class_="legend"),
         ]
     for number, panel in enumerate(panels):
         x, y = 12 + number % _COLUMNS * _WIDTH, 44 + legend + number // _COLUMNS * _HEIGHT
-        parts += [f'<g transform="translate({x} {y})">', *_panel(panel, releases), "</g>"]
-    parts.append(f'<text class="hint" x="16" y="{height - 14}">{_NOTE}</text>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
+        parts.append(element("g", *_panel(panel, releases), transform=f"translate({x} {y})"))
+    parts.append(element("text", _NOTE, x=16, y=height - 14, class_="hint"))
+    return drawing.document(title, width, height, _COLOURS, _RULES, *parts)
 
 
 def _release(report: Report) -> str:
@@ -203,81 +199,43 @@ def _machine(measured: Measurements) -> str:
 # --- drawing ---
 
 
-def _panel(panel: Panel, releases: Sequence[str]) -> Iterator[str]:
+def _panel(panel: Panel, releases: Sequence[str]) -> Iterator[Markup]:
     points = [point for line in panel.lines.values() for point in line]
-    ticks = _ticks(min(point.low for point in points), max(point.high for point in points))
-    low, high = ticks[0], ticks[-1]
-
-    def x(at: float) -> float:
-        inner = _WIDTH - _LEFT - _RIGHT
-        return _LEFT + inner * (at + 0.5) / len(releases)
-
-    def y(value: float) -> float:
-        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (value - low) / (high - low)
-
-    arrow = "↑" if panel.better == "higher" else "↓"
-    hint = f'<tspan class="hint">{arrow} better</tspan>'
-    yield f'<text class="name" x="16" y="20">{escape(panel.title)} {hint}</text>'
-    for tick in ticks:
-        yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-        yield f'<text class="tick" x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.6g}</text>'
     every = math.ceil(len(releases) / 5)
-    for at, release in enumerate(releases):
-        if (len(releases) - 1 - at) % every == 0:
-            word = escape(_version(release))
-            yield f'<text class="tick" x="{x(at):.1f}" y="{_HEIGHT - 14}" text-anchor="middle">{word}</text>'
+    named = [at for at in range(len(releases)) if (len(releases) - 1 - at) % every == 0]
+    across = Axis("", 0, len(releases), tuple((at + 0.5, _version(releases[at])) for at in named))
+    upwards = around_axis("", min(point.low for point in points), max(point.high for point in points))
+    plot = Plot(across, upwards, _FRAME)
+    better = element("tspan", f"{'↑' if panel.better == 'higher' else '↓'} better", class_="hint")
+    yield element("text", f"{panel.title} ", better, x=16, y=20, class_="name")
+    yield from plot.grid()
     for rank, (number, line) in enumerate(panel.lines.items()):
-        aside = 7 * (rank - (len(panel.lines) - 1) / 2)
+        aside = 0.5 + 7 * (rank - (len(panel.lines) - 1) / 2) * len(releases) / (_FRAME.right - _FRAME.left)
         colour = f"s{number % _SERIES}"
         for before, after in itertools.pairwise(line):
             if before.group == after.group:
-                ends = (x(before.at) + aside, y(before.value), x(after.at) + aside, y(after.value))
-                yield '<line class="line {}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'.format(colour, *ends)
+                yield plot.line(((before.at + aside, before.value), (after.at + aside, after.value)), colour)
         for point in line:
-            here = x(point.at) + aside
             told = f"{releases[point.at]}: {point.value:.4g}" + (f", {point.group}" if point.group else "")
             if point.high > point.low:
                 told += f", {point.low:.4g} – {point.high:.4g}"
-                yield (
-                    f'<line class="whisker {colour}" x1="{here:.1f}" x2="{here:.1f}" y1="{y(point.low):.1f}" '
-                    f'y2="{y(point.high):.1f}"/>'
-                )
-            yield (
-                f'<circle class="dot {colour}" cx="{here:.1f}" cy="{y(point.value):.1f}" r="3.5">'
-                f"<title>{escape(told)}</title></circle>"
-            )
+                yield plot.whisker(point.at + aside, point.low, point.high, colour)
+            yield plot.dot((point.at + aside, point.value), colour, hint=told)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers that hold everything between them."""
-    spread = (high - low) or abs(high) * 0.1 or 1.0
-    raw = spread / 3
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    if first == last:
-        first, last = first - 1, last + 1
-    return [round(number * step, 12) for number in range(first, last + 1)]
-
-
-_STYLE = """
-:root { --page: #fff; --ink: #1f2328; --faint: #656d76; --line: #e3e6ea;
-  --s0: #0969da; --s1: #bc4c00; --s2: #1a7f37; --s3: #8250df; --s4: #bf3989; --s5: #57606a; }
-@media (prefers-color-scheme: dark) { :root { --page: #0d1117; --ink: #e6edf3; --faint: #8b949e; --line: #262c36;
-  --s0: #58a6ff; --s1: #f0883e; --s2: #3fb950; --s3: #bc8cff; --s4: #ff7bbf; --s5: #9ea7b3; } }
-.page { fill: var(--page); }
-text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: var(--ink); }
-.title { font-size: 15px; font-weight: 600; }
-.name { font-weight: 600; }
-.hint, .tick { fill: var(--faint); font-size: 11px; font-weight: 400; }
-.grid { stroke: var(--line); }
+_COLOURS = {
+    "s0": ("#0969da", "#58a6ff"),
+    "s1": ("#bc4c00", "#f0883e"),
+    "s2": ("#1a7f37", "#3fb950"),
+    "s3": ("#8250df", "#bc8cff"),
+    "s4": ("#bf3989", "#ff7bbf"),
+    "s5": ("#57606a", "#9ea7b3"),
+}
+_RULES = """
 .line { stroke-width: 2; }
 .whisker { stroke-width: 3; opacity: 0.4; stroke-linecap: round; }
 .dot { stroke: var(--page); stroke-width: 1.5; }
-.line.s0, .whisker.s0 { stroke: var(--s0); } .dot.s0 { fill: var(--s0); }
-.line.s1, .whisker.s1 { stroke: var(--s1); } .dot.s1 { fill: var(--s1); }
-.line.s2, .whisker.s2 { stroke: var(--s2); } .dot.s2 { fill: var(--s2); }
-.line.s3, .whisker.s3 { stroke: var(--s3); } .dot.s3 { fill: var(--s3); }
-.line.s4, .whisker.s4 { stroke: var(--s4); } .dot.s4 { fill: var(--s4); }
-.line.s5, .whisker.s5 { stroke: var(--s5); } .dot.s5 { fill: var(--s5); }
-"""
+""" + "\n".join(
+    f".line.{name}, .whisker.{name} {{ stroke: var(--{name}); }} .dot.{name} {{ fill: var(--{name}); }}"
+    for name in _COLOURS
+)

@@ -32,7 +32,7 @@ def test_every_report_is_a_point_of_every_figure_in_the_order_of_time(card, meas
     heights = [float(dot.get("cy")) for dot in shapes(size, "circle", "dot")]
     assert heights == sorted(heights, reverse=True)
     assert len(heights) == 3
-    assert len(shapes(size, "line", "line")) == 2
+    assert len(shapes(size, "polyline", "line")) == 2
     told = [title.text for title in ET.fromstring(size).iter("{http://www.w3.org/2000/svg}title")]
     assert [text.split()[-1] for text in told] == ["1", "2", "3"]
 
@@ -58,7 +58,7 @@ def test_figures_of_another_machine_or_other_images_are_not_joined(card, measure
     test = elsewhere.model_copy(update={"accuracy": elsewhere.accuracy.model_copy(update={"split": "test"})})
     svg = history.draw([made(card, measured, 1), made(card, elsewhere, 2), made(card, test, 3)])
     joined = {
-        title: len(shapes(panel(svg, title), "line", "line"))
+        title: len(shapes(panel(svg, title), "polyline", "line"))
         for title in ("mask_jaccard", "model, p50", "peak memory", "size")
     }
     assert joined == {"mask_jaccard": 1, "model, p50": 1, "peak memory": 1, "size": 2}

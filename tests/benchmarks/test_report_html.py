@@ -20,7 +20,6 @@ from edgeskin.benchmarks.measurements import (
 from edgeskin.benchmarks.report import Picture, Report, html, markdown, words
 from edgeskin.benchmarks.report.html import charts
 from edgeskin.benchmarks.report.html.accuracy import _runs
-from edgeskin.benchmarks.report.html.markup import Markup, element, joined
 from edgeskin.benchmarks.report.html.page import _STYLE, POLICY
 
 VOID = {"meta", "img", "br", "col"}
@@ -342,41 +341,6 @@ def test_nothing_is_drawn_outside_its_chart(whole):
     for attributes in Page(text).all("rect"):
         assert float(attributes["width"]) > 0
         assert float(attributes["height"]) >= 0
-
-
-# --- markup and charts ---
-
-
-def test_text_is_escaped_and_markup_is_not():
-    assert element("p", "a<b", Markup("<i>c</i>"), title='"') == '<p title="&quot;">a&lt;b<i>c</i></p>'
-    assert joined(["<", None, Markup("<br>")], ", ") == "&lt;, <br>"
-
-
-@pytest.mark.parametrize(
-    ("most", "ticks"),
-    [
-        (0, [0, 1]),
-        (1, [0, 1]),
-        (3, [0, 1, 2, 3]),
-        (7, [0, 2, 4, 6, 8]),
-        (68, [0, 20, 40, 60, 80]),
-        (400, [0, 100, 200, 300, 400]),
-    ],
-)
-def test_a_count_has_round_ticks_that_reach_the_most(most, ticks):
-    axis = charts.count_axis("images", most)
-    assert axis.high >= most
-    assert [tick for tick, _ in axis.ticks][: len(ticks)] == pytest.approx(ticks)
-
-
-def test_a_value_has_round_ticks_within_its_range():
-    ticks = [tick for tick, _ in charts.value_axis("ms", 9.31, 13.4).ticks]
-    assert ticks == pytest.approx([10, 11, 12, 13]) or ticks == pytest.approx([10, 12])
-    assert all(9.31 <= tick <= 13.4 for tick in ticks)
-
-
-def test_a_scale_without_width_still_places_a_value():
-    assert charts.value_axis("ms", 2.0, 2.0).at(2.0, 10, 20) == 10
 
 
 # --- colours: WCAG 2.2, 1.4.3, asks 4.5 to 1 of text ---

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from edgeskin.benchmarks.drawing import Child, Markup, Plot, count_axis, element, joined, share_axis
 from edgeskin.benchmarks.measurements import (
     AccuracyReport,
     Confusion,
@@ -17,8 +18,6 @@ from edgeskin.benchmarks.measurements import (
     SubgroupFigure,
 )
 from edgeskin.benchmarks.report.html import charts
-from edgeskin.benchmarks.report.html.charts import Plot
-from edgeskin.benchmarks.report.html.markup import Child, Markup, element, joined
 from edgeskin.benchmarks.report.html.parts import (
     Column,
     figure,
@@ -155,13 +154,14 @@ def _pictures_of(curves: Curves | None, form: str) -> Markup:
 
 
 def _roc(name: str, roc: RocCurve, form: str) -> Markup:
-    plot = Plot(charts.share_axis("1 − specificity"), charts.share_axis("sensitivity"))
+    plot = Plot(share_axis("1 − specificity"), share_axis("sensitivity"))
     x, y = roc.int8_at_threshold
     at = "the operating point is not known"
     if x is not None and y is not None:
         at = f"at the stored threshold {roc.threshold:.3g}: sensitivity {y:.3f}, specificity {1 - x:.3f}"
     title = f"ROC, {plain(name)}"
-    drawn = plot.picture(
+    drawn = charts.chart(
+        plot,
         title,
         f"Sensitivity over 1 − specificity of {form} and of float; {at}.",
         plot.line(((0, 0), (1, 1)), "chance"),
@@ -178,10 +178,11 @@ def _known(points: Sequence[tuple[float | None, float | None]]) -> Iterator[tupl
 
 
 def _reliability(name: str, one: Reliability, form: str) -> Markup:
-    plot = Plot(charts.share_axis("probability that was answered"), charts.share_axis("share that came true"))
+    plot = Plot(share_axis("probability that was answered"), share_axis("share that came true"))
     title = f"Reliability, {plain(name)}"
     told = f"larger dots: more images; joined where neighbours have {FEWEST} or more"
-    drawn = plot.picture(
+    drawn = charts.chart(
+        plot,
         title,
         f"How often answers of each probability came true, for {form} and for float; on the diagonal they always do. "
         f"{told.capitalize()}.",
@@ -213,10 +214,11 @@ def _jaccard(counted: JaccardCounts, form: str) -> Markup:
     bins = len(counted.int8)
     edges = [index / bins for index in range(bins + 1)]
     most = max((*counted.int8, *counted.float), default=0)
-    plot = Plot(charts.share_axis("Jaccard of one image"), charts.count_axis("images", most))
+    plot = Plot(share_axis("Jaccard of one image"), count_axis("images", most))
     title = "Jaccard of the mask"
     low = sum(count for count, edge in zip(counted.int8, edges, strict=False) if edge < 0.65 - 1e-9)
-    drawn = plot.picture(
+    drawn = charts.chart(
+        plot,
         title,
         f"How many images reach which Jaccard, {form} as bars and float as a line; {low} of {sum(counted.int8)} are "
         "below 0.65.",

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from edgeskin.benchmarks import latency
+from edgeskin.benchmarks.drawing import Child, Markup, Plot, count_axis, element, value_axis
 from edgeskin.benchmarks.measurements import (
     ColdStart,
     Conditions,
@@ -17,8 +18,6 @@ from edgeskin.benchmarks.measurements import (
     SpeedRatio,
 )
 from edgeskin.benchmarks.report.html import charts
-from edgeskin.benchmarks.report.html.charts import Plot
-from edgeskin.benchmarks.report.html.markup import Child, Markup, element
 from edgeskin.benchmarks.report.html.parts import (
     Column,
     facts,
@@ -138,10 +137,11 @@ def _histogram(one: LatencyFigure, edges: Sequence[float], counts: Sequence[int]
     """The last bin holds what took longer than the others, so it is drawn as wide as they are and in another colour."""
     width = edges[1] - edges[0]
     shown = [*edges[:-1], edges[-2] + width]
-    plot = Plot(charts.value_axis("ms", edges[0], shown[-1]), charts.count_axis("samples", max(counts)))
+    plot = Plot(value_axis("ms", edges[0], shown[-1]), count_axis("samples", max(counts)))
     title = f"{_name(one)}, threads: {one.threads}"
     quantiles = {"p50": one.p50_ms, "p90": one.p90_ms}
-    drawn = plot.picture(
+    drawn = charts.chart(
+        plot,
         f"Latency of {title}",
         f"How many of {many(one.samples, 'sample')} took how long; half at most {number(one.p50_ms)} ms, 90 % at most "
         f"{number(one.p90_ms)} ms, the longest {number(edges[-1])} ms.",

@@ -5,11 +5,11 @@ from itertools import groupby
 from pathlib import Path
 
 from edgeskin.benchmarks import latency
+from edgeskin.benchmarks.drawing import Child, Markup, element, joined
 from edgeskin.benchmarks.gate import Promise
 from edgeskin.benchmarks.measurements import LatencyFigure, Measurements, MetricFigure, SpeedRatio
 from edgeskin.benchmarks.report.html import machine
 from edgeskin.benchmarks.report.html.accuracy import accuracy
-from edgeskin.benchmarks.report.html.markup import Child, Markup, element, joined
 from edgeskin.benchmarks.report.html.parts import Column, facts, group, listed, plain, section, state, table
 from edgeskin.benchmarks.report.html.repair import repair
 from edgeskin.benchmarks.report.model import Report

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgeskin.benchmarks.report.html.markup import Child, Markup, element, joined
+from edgeskin.benchmarks.drawing import Child, Markup, element, joined
 from edgeskin.benchmarks.report.words import MARKS, NOT_MEASURED
 
 _WORDS = {

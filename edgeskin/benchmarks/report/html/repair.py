@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from edgeskin.benchmarks.drawing import Child, Markup, Plot, count_axis, element, joined, value_axis
 from edgeskin.benchmarks.repaired import LayerError, Repair, RepairStep, changes, dropped
 from edgeskin.benchmarks.report.html import charts
-from edgeskin.benchmarks.report.html.charts import Plot
-from edgeskin.benchmarks.report.html.markup import Child, Markup, element, joined
 from edgeskin.benchmarks.report.html.parts import Column, figure, plain, section, table
 from edgeskin.benchmarks.report.words import many, number
 
@@ -37,9 +36,10 @@ def _curves(steps: Sequence[RepairStep]) -> Iterator[Markup]:
         if not points:
             continue
         highest = max(y for _, y in points)
-        plot = Plot(charts.count_axis("nodes in float", most), charts.value_axis(name, 0.0, highest or 1.0))
+        plot = Plot(count_axis("nodes in float", most), value_axis(name, 0.0, highest or 1.0))
         title = f"The trade: {name}"
-        shown = plot.picture(
+        shown = charts.chart(
+            plot,
             title,
             f"{meaning.capitalize()}, by how many nodes compute in float.",
             plot.line(points, "ships"),
