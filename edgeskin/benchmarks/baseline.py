@@ -74,11 +74,9 @@ def read(source: str, baselines: Path = FOLDER) -> Subject:
     Raises: BundleError where it is damaged or was changed; EdgeskinError that lists the baselines where there is
     nothing of that name.
     """
-    path = Path(source)
-    if path.name == JSON_NAME and (path.parent / MANIFEST).is_file():
-        path = path.parent
-    if path.is_dir():
-        return _of_bundle(source, path)
+    folder, path = bundle_of(source), Path(source)
+    if folder is not None:
+        return _of_bundle(source, folder)
     if not path.is_file():
         path = baselines / f"{source}.json"
     if not path.is_file():
@@ -87,6 +85,14 @@ def read(source: str, baselines: Path = FOLDER) -> Subject:
             f"{source}: no bundle, report or baseline of that name. Baselines in {baselines}: {known or 'none'}"
         )
     return _of_file(source, path)
+
+
+def bundle_of(source: str) -> Path | None:
+    """The folder that is read as a bundle, by itself or by the report in it; None for what is none."""
+    path = Path(source)
+    if path.name == JSON_NAME and (path.parent / MANIFEST).is_file():
+        return path.parent
+    return path if path.is_dir() else None
 
 
 def of(new: Subject, baselines: Path = FOLDER, *, must: bool = True) -> Subject | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeskin.cli import terminal
+from edgeskin.cli import terminal, trust
 
 
 def attest(
@@ -46,6 +46,7 @@ def attest(
     say = terminal.words(quiet)
     graph = None if source is None else journey.find_graph(source, say)
     done = run(bundle, name=name, graph=graph, threads=threads, mode="release" if release else "quick", say=say)
+    trust.ask(bundle, say)
     for warning in measured.warnings(done.measurements):
         say(warning)
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeskin.cli import terminal
+from edgeskin.cli import terminal, trust
 
 if TYPE_CHECKING:
     from edgeskin.benchmarks.compare import Compared, Outcome, Row
@@ -36,6 +36,7 @@ def compare(
         bool, typer.Option("--history", help="Draw the figures of many bundles, reports, or folders of them.")
     ] = False,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="With --history: where the chart goes.")] = None,
+    require_signature: trust.RequireSignature = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every figure as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only what became worse.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print also what stayed the same.")] = False,
@@ -64,6 +65,10 @@ def compare(
         if len(sources) > 1
         else baseline.of(new, baselines, must=not save_baseline)
     )
+    for folder in dict.fromkeys(
+        filter(None, (*map(baseline.bundle_of, sources[:-1]), baseline.bundle_of(sources[-1]) or Path(sources[-1])))
+    ):
+        trust.ask(folder, say, required=require_signature)
     if old is not None:
         found = rules.compare(old, new)
         if as_json:

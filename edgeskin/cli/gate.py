@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from edgeskin.cli import terminal, trust
+
 
 def gate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle that `edgeskin export` wrote.")],
@@ -15,6 +17,7 @@ def gate(
         str | None,
         typer.Option(help="The profile that says what may stay pending or be inherited; otherwise that of the report."),
     ] = None,
+    require_signature: trust.RequireSignature = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only how it came out.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print every promise and every hop of the chain.")] = False,
@@ -31,5 +34,6 @@ def gate(
     from edgeskin.export import journey
 
     report = journey.judge(bundle, rules=gate, profile=profile)
+    trust.ask(bundle, terminal.words(quiet), required=require_signature)
     verdict.show(report, bundle, as_json=as_json, quiet=quiet, verbose=verbose)
     raise typer.Exit(report.verdict.exit_code)

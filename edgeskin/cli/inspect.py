@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeskin.cli import terminal, trust
+
 if TYPE_CHECKING:
     from edgeskin.targets.inspection import Inspection, Row, Shape, Value
 
@@ -37,6 +39,7 @@ def inspect(
     from edgeskin.targets.inspection import inspect as run
 
     found = run(file)
+    trust.ask(file, terminal.words(quiet=False))
     if as_json:
         facts = {"file": str(file)} | found.facts()
         if summary:

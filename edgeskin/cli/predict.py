@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from edgeskin.cli import terminal, trust
+
 
 def predict(
     photos: Annotated[
@@ -33,6 +35,7 @@ def predict(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the network; by default half of the cores.")
     ] = None,
+    require_signature: trust.RequireSignature = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No summary on stderr.")] = False,
 ) -> None:
     """Screen photos.
@@ -41,17 +44,14 @@ def predict(
 
     Exit codes: 0 all were screened, 1 error, or a photo could not be screened (the others are all the same), 2 usage.
     """
-    from edgeskin.contract import signature
-    from edgeskin.contract.bundle import MANIFEST
     from edgeskin.contract.findings import Failure
     from edgeskin.screen import metadata as metadata_file
     from edgeskin.screen.predictor import Predictor, photos_in
 
     chosen = photos_in(photos)
     predictor = Predictor.open(bundle, threads=threads)
-    if not quiet and bundle is not None and (bundle / MANIFEST).is_file():
-        for doubt in signature.doubts(bundle / MANIFEST):
-            typer.echo(doubt, err=True)
+    say = terminal.words(quiet)
+    trust.ask(bundle, say, required=require_signature)
     spec = predictor.card.metadata
     if metadata is not None and spec is None:
         raise typer.BadParameter(f"{predictor.card.name} takes no metadata", param_hint="--metadata")
@@ -60,10 +60,8 @@ def predict(
     for answer in predictor.predict(chosen, metadata=known, masks=masks, overlays=overlays):
         failed += isinstance(answer, Failure)
         typer.echo(answer.line())
-    if not quiet:
-        typer.echo(
-            f"{len(chosen)} photos, {failed} failed, {predictor.total_seconds:.1f} s, "
-            f"{predictor.network_share:.0%} of it in the network",
-            err=True,
-        )
+    say(
+        f"{len(chosen)} photos, {failed} failed, {predictor.total_seconds:.1f} s, "
+        f"{predictor.network_share:.0%} of it in the network"
+    )
     raise typer.Exit(1 if failed else 0)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edgeskin.cli import terminal
+from edgeskin.cli import terminal, trust
 
 
 def report(
@@ -36,6 +36,7 @@ def report(
             "Such a page holds photographs.",
         ),
     ] = None,
+    require_signature: trust.RequireSignature = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of report.json instead.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
@@ -62,10 +63,11 @@ def report(
     if data is not None and not any(place.suffix == ".html" for place in places):
         raise typer.BadParameter("--data is for a page: add --out page.html")
     judged = journey.judge(bundle, rules=gate, profile=profile)
+    say = terminal.words(quiet)
+    trust.ask(bundle, say, required=require_signature)
     pictures = worst.pictures(bundle, judged, data) if data is not None else ()
     if not places:
         typer.echo(reports.render(judged), nl=False)
-    say = terminal.words(quiet)
     for place in places:
         reports.write_one(place, judged, pictures)
         say(f"Report:    {place}")
