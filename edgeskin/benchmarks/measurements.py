@@ -217,8 +217,8 @@ class AccuracyReport(Frozen):
 
     form: of the network in the columns `int8`, None for int8 itself. metadata: what the network was given beside the
     image, None where it takes the image alone. inherited_from: date of the evidence entry this rests on, or None where
-    it was measured in this run. data_list_sha256: hash of the sorted image ids. cautions: the words that must stand
-    beside the figures.
+    it was measured in this run; inherited_sha256: that entry's checksum, None where it has none. data_list_sha256: hash
+    of the sorted image ids. cautions: the words that must stand beside the figures.
     subgroups: by attribute and value, where the data set tells any. worst: the worst cases of each head, worst first.
     seen_in_training: ids of the images that were left out, each the same photograph as one that the network was trained
     on. weakest: as in `SubgroupFigure`, of all images; a metric that is not in it needs no class. These five are None
@@ -235,6 +235,7 @@ class AccuracyReport(Frozen):
     confusion: dict[str, Confusion] = Field(default_factory=dict)
     cautions: tuple[str, ...] = ()
     inherited_from: str | None = None
+    inherited_sha256: str | None = None
     subgroups: tuple[SubgroupFigure, ...] | None = None
     curves: Curves | None = None
     worst: dict[str, tuple[WorstCase, ...]] | None = None
@@ -422,8 +423,9 @@ class ColdStart(Frozen):
 class SpeedRatio(Frozen):
     """int8 against fp32 in one interleaved run.
 
-    speedup_vs_fp32: median over pairs of fp32 time / int8 time; above 1 int8 is faster. low, high: its 95 % interval,
-    by how far parts of the run differ; what lasted longer than the run (`conditions`) may make runs differ by more.
+    speedup_vs_fp32: median of fp32 time / int8 time, over pairs of both orders; above 1 int8 is faster. low, high: its
+    95 % interval, by how far parts of the run differ; what lasted longer than the run (`conditions`) may make runs
+    differ by more.
     """
 
     threads: Annotated[int, Field(ge=1)]

@@ -96,25 +96,32 @@ def test_noise_that_slows_both_cancels_in_the_ratio() -> None:
     assert speed.pairs == 50
 
 
+def test_what_the_order_within_a_pair_does_cancels() -> None:
+    clock = Stopwatch()
+    slow = clock.taking([1] * 5 + [24, 30] * 1000)
+    fast = clock.taking([1] * 5 + [20, 16] * 1000)
+    speed = latency.ratio(slow, fast, "quick", 1, clock=clock)
+    # One order gives 1.2, the other 1.875: √(1.2 · 1.875) = 1.5.
+    assert (speed.low, speed.speedup_vs_fp32, speed.high) == (pytest.approx(1.5),) * 3
+    assert speed.pairs == 50
+
+
 def test_the_interval_of_the_ratio_is_that_of_the_medians_of_ten_parts() -> None:
     clock = Stopwatch()
-    slow = clock.taking([10] * 5 + ([20] * 5 + [80] * 5) * 5)
-    speed = latency.ratio(slow, clock.taking(itertools.repeat(10)), "quick", 1, clock=clock)
-    # The logarithms of the ten medians lie ln 2 off their mean, so their standard error is ln 2 · √(10/9) / √10, or
-    # ln 2 / 3; Student's t of 9 degrees of freedom is 2.262.
+    slow = clock.taking([3] * 5 + ([5.6] * 6 + [22.4] * 6) * 10)
+    speed = latency.ratio(slow, clock.taking(itertools.repeat(2.8)), "quick", 1, clock=clock)
+    # 60 pairs take 1.008 s. The logarithms of the ten medians lie ln 2 off their mean, so their standard error is
+    # ln 2 · √(10/9) / √10, or ln 2 / 3; Student's t of 9 degrees of freedom is 2.262.
     factor = 2 ** (2.262 / 3)
-    assert (speed.low, speed.speedup_vs_fp32, speed.high) == (
-        pytest.approx(5 / factor),
-        5.0,
-        pytest.approx(5 * factor),
-    )
+    assert (speed.pairs, speed.speedup_vs_fp32) == (60, pytest.approx(5.0))
+    assert (speed.low, speed.high) == (pytest.approx(5 / factor), pytest.approx(5 * factor))
 
 
-def test_the_interval_of_three_slow_pairs_is_wide() -> None:
+def test_the_interval_of_six_slow_pairs_is_wide() -> None:
     clock = Stopwatch()
-    slow = clock.taking([8000, 8000, 7000, 9000])
+    slow = clock.taking([8000, 8000, 8000, 7000, 7000, 9000, 9000])
     speed = latency.ratio(slow, clock.taking(itertools.repeat(4000)), "quick", 1, clock=clock)
-    assert (speed.pairs, speed.speedup_vs_fp32) == (3, 2.0)
+    assert (speed.pairs, speed.speedup_vs_fp32) == (6, 2.0)
     # 4.303 for 2 degrees of freedom, of the logarithms of 8, 7 and 9.
     assert speed.high == pytest.approx(2 * np.exp(4.303 * np.std(np.log([8, 7, 9]), ddof=1) / 3**0.5))
 
@@ -135,7 +142,7 @@ def ratios_of_runs(correlation: float, runs: int, pairs: int) -> npt.NDArray[np.
 
 def test_the_interval_holds_the_true_ratio_although_load_comes_in_bursts() -> None:
     runs = ratios_of_runs(0.9, runs=300, pairs=1024)
-    ends = [(found.low, found.high) for found in (latency._ratio(list(run), 1) for run in runs)]
+    ends = [(found.low, found.high) for found in (latency._ratio(list(run), 1, pairs=1024) for run in runs)]
     covered = np.mean([low is not None and high is not None and low <= 1.5 <= high for low, high in ends])
     assert 0.92 <= covered <= 0.98  # 300 runs tell 95 % to within 2.5 %
     # As if pairs were independent, it would have held in less than half of the runs.
@@ -144,7 +151,7 @@ def test_the_interval_holds_the_true_ratio_although_load_comes_in_bursts() -> No
 
 def test_on_a_quiet_machine_the_interval_is_as_narrow_as_independent_pairs_allow() -> None:
     runs = ratios_of_runs(0.0, runs=100, pairs=1024)
-    widths = [found.high - found.low for found in (latency._ratio(list(run), 1) for run in runs)]  # type: ignore[operator]
+    widths = [found.high - found.low for found in (latency._ratio(list(run), 1, pairs=1024) for run in runs)]  # type: ignore[operator]
     assert np.mean(widths) < 1.2 * np.mean([high - low for low, high in map(by_ranks, runs)])
 
 
