@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeskin.cli import terminal
+from edgeskin.cli import terminal, trust
 
 if TYPE_CHECKING:
     from edgeskin.benchmarks.measurements import NumericsHop
@@ -45,6 +45,7 @@ def debug(
     graph = None if source is None else journey.find_graph(source, say)
     trained = source if source is not None and (source / "run.json").is_file() else None
     found = run(bundle, graph=graph, run=trained, cases=cases, picture=svg, say=say)
+    trust.ask(bundle, say)
     if as_json:
         first = None if found.first is None else found.first.model_dump(mode="json")
         value = {"first": first, "exit_code": found.exit_code, **found.model_dump(mode="json")}

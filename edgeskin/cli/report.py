@@ -50,6 +50,7 @@ def report(
     import json
 
     from edgeskin.benchmarks import report as reports
+    from edgeskin.data.cases import data_folder
     from edgeskin.export import journey
     from edgeskin.screen import worst
 
@@ -62,10 +63,11 @@ def report(
     reports.demand_places(places, bundle)
     if data is not None and not any(place.suffix == ".html" for place in places):
         raise typer.BadParameter("--data is for a page: add --out page.html")
+    images = None if data is None else data_folder(data)
     judged = journey.judge(bundle, rules=gate, profile=profile)
     say = terminal.words(quiet)
     trust.ask(bundle, say, required=require_signature)
-    pictures = worst.pictures(bundle, judged, data) if data is not None else ()
+    pictures = worst.pictures(bundle, judged, images) if images is not None else ()
     if not places:
         typer.echo(reports.render(judged), nl=False)
     for place in places:

@@ -1,8 +1,10 @@
 """What a person at the terminal sees: words and progress go to stderr, so that stdout holds results alone."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -26,9 +28,25 @@ def words(quiet: bool) -> Callable[[str], None]:
 
 
 def complain(message: str) -> None:
-    """Print a mistake: `error:` before each of its lines but those that are indented and so belong to the one above."""
+    """Print a mistake: `error:` before each of its lines but those that are indented and so belong to the one above.
+
+    In a step of a GitHub workflow it is told as an annotation and in the job's summary too.
+    """
     for line in message.splitlines():
         typer.echo(line if line.startswith(" ") else f"error: {line}", err=True)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        _announce(message)
+
+
+def _announce(message: str) -> None:
+    from edgeskin.benchmarks.markup import items
+    from edgeskin.benchmarks.report import github
+    from edgeskin.errors import EdgeskinError
+
+    typer.echo(github.error(message), err=True)
+    if place := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with suppress(EdgeskinError):  # that the summary cannot be written is less than what is told
+            github.append(f"# edgeskin: error\n\n{items(message.splitlines())}\n", Path(place))
 
 
 def loud() -> None:

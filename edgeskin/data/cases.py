@@ -103,13 +103,14 @@ class Cases:
 
 
 def data_folder(given: Path | None, dataset: str | None = None) -> Path:
-    """The folder that `--data` means: as given, or the data set's folder under EDGESKIN_DATA.
+    """The folder that `--data` means: as given, there or under EDGESKIN_DATA; otherwise the data set's under it.
 
     Raises: DataError where neither says a folder that exists.
     """
-    if given is not None:
-        return _existing(given, "check --data")
     parent = os.environ.get("EDGESKIN_DATA")
+    if given is not None:
+        below = Path(parent) / given if parent else given
+        return below if below.is_dir() and not given.is_dir() else _existing(given, "check --data")
     if parent and dataset:
         folder = Path(parent) / dataset
         if dataset in VIEWS and not folder.exists():

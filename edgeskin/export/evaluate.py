@@ -13,6 +13,7 @@ from edgeskin.benchmarks.accuracy import Network
 from edgeskin.benchmarks.answers import Predictions
 from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.benchmarks.measurements import AccuracyReport, Form, MetadataGiven
+from edgeskin.contract import bundle
 from edgeskin.contract.model import HeadSpec, ModelCard
 from edgeskin.data.cases import Case, Cases
 from edgeskin.data.datasets import GENERIC, DatasetLayout
@@ -222,8 +223,11 @@ def baseline(graph: Graph, target: Target, threads: int) -> Iterator[Session]:
 
 def demand_room(graph: Graph) -> None:
     """Raises: GraphError where evidence could not be kept, before hours are spent on it."""
-    if shipped.installed(graph.folder):
+    place = graph.folder.resolve()
+    if shipped.installed(place):
         trouble = "belongs to the installed edgeskin, and evidence written there is lost with the next update"
+    elif bundle.lists(place.parent, place.name):
+        trouble = f"belongs to the bundle {place.parent}, whose files stay as they were exported"
     elif not os.access(graph.folder, os.W_OK):
         trouble = "cannot be written to, and evidence is kept there"
     else:

@@ -61,7 +61,7 @@ def find_graph(source: Path | None = None, say: Say = silent) -> Graph:
             f"{folder}: is a bundle, the end of the journey. Give the run or Graph folder it came from{other}"
         )
     if (folder / "model.json").is_file():
-        _demand_bundle(folder)
+        _demand_bundle(folder, say)
         return Graph.open(folder)
     if not (folder / "run.json").is_file():
         raise GraphError(f"{folder}: neither a run (run.json) nor a Graph folder (model.json, fp32.onnx, int8.onnx)")
@@ -71,7 +71,7 @@ def find_graph(source: Path | None = None, say: Say = silent) -> Graph:
     return Graph.open(place)
 
 
-def _demand_bundle(folder: Path) -> None:
+def _demand_bundle(folder: Path, say: Say) -> None:
     """A deploy folder is worth what its bundle is, by whatever path it is named.
 
     Raises: BundleError where that was changed in any file, or is not signed by the key that is trusted here.
@@ -82,6 +82,9 @@ def _demand_bundle(folder: Path) -> None:
     for named in {folder.absolute(), place}:
         if bundle.lists(named.parent, named.name):
             Bundle.intact(named.parent)
+    if bundle.lists(place.parent, place.name):
+        for doubt in signature.doubts(place.parent / bundle.MANIFEST):
+            say(doubt)
 
 
 def _is_traced(place: Path, state: str) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from small_graphs import hasty
 
+from edgeskin.benchmarks import markup
 from edgeskin.export import journey
 from edgeskin.export.profile import Profile
 
@@ -84,10 +85,11 @@ def test_the_schema_of_the_report_needs_no_bundle(edgeskin) -> None:
 
 
 def test_who_has_the_images_sees_the_worst_cases_with_truth_and_answer(
-    edgeskin, measured_bundle: Path, phantom_data: Path, tmp_path: Path
+    edgeskin, measured_bundle: Path, phantom_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "page.html"
-    assert edgeskin("report", measured_bundle, "--data", phantom_data, "--out", place).code == 0
+    monkeypatch.setenv("EDGESKIN_DATA", str(phantom_data.parent))
+    assert edgeskin("report", measured_bundle, "--data", phantom_data.name, "--out", place).code == 0
     page = place.read_text()
     facts = json.loads((measured_bundle / "report.json").read_text())
     named = {case["image_id"] for cases in facts["measurements"]["accuracy"]["worst"].values() for case in cases}
@@ -143,6 +145,22 @@ def test_a_workflow_is_told_of_a_verdict_by_annotations_and_in_the_jobs_summary(
     assert told[0].startswith(f"::error title=small onnx int8%3A {failed[0]} and 7 more failed::not measured: no data")
     assert len(told) == len(failed) - 7  # of eight limits on accuracy one reason is told once
     assert (tmp_path / "summary.md").read_text().splitlines()[0].endswith("onnx int8: failed")
+
+
+def test_a_workflow_is_told_of_an_error_too(edgeskin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    done = edgeskin("gate", tmp_path / "none, 100%")
+    sentence = f"{tmp_path}/none, 100%/manifest.json: no such file. A bundle is a folder that `edgeskin export` wrote"
+    assert done.code == 1
+    assert done.err == f"error: {sentence}\n::error title=edgeskin::{sentence.replace('%', '%25')}\n"
+    assert (tmp_path / "summary.md").read_text() == f"# edgeskin: error\n\n- {markup.text(sentence)}\n\n"
+    (tmp_path / "gate.toml").write_text("a = 1\nb = 2\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))  # a folder: the error is told all the same
+    told = edgeskin("gate", tmp_path, "--gate", tmp_path / "gate.toml")
+    assert (told.code, told.err.count("::error title=edgeskin::")) == (1, 1)
+    assert "Traceback" not in told.err
+    assert edgeskin("gate").err.count("::error title=edgeskin::Missing argument") == 1
 
 
 def test_at_a_terminal_nobody_sees_a_workflow_command(edgeskin, bundle: Path) -> None:

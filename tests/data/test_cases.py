@@ -188,6 +188,11 @@ def test_the_data_folder_comes_from_the_option_before_the_environment(
     monkeypatch.setenv("EDGESKIN_DATA", str(tmp_path))
     assert data_folder(None, "isic2017") == tmp_path / "isic2017"
     assert data_folder(tmp_path / "mine", "isic2017") == tmp_path / "mine"
+    assert data_folder(Path("mine")) == tmp_path / "mine"
+    monkeypatch.chdir(tmp_path)
+    assert data_folder(Path("mine")) == Path("mine")  # what stands here comes first
+    with pytest.raises(DataError, match=r"\Ayours: no such folder; check --data\Z"):
+        data_folder(Path("yours"), "isic2017")
     with pytest.raises(DataError, match="check EDGESKIN_DATA"):
         data_folder(None, "ham10000")
     monkeypatch.delenv("EDGESKIN_DATA")

@@ -9,6 +9,7 @@ import pytest
 
 from edgeskin import shipped
 from edgeskin.benchmarks import accuracy, evidence
+from edgeskin.contract.bundle import verify, write_manifest
 from edgeskin.data.cases import data_list_sha256, read_cases, read_mask
 from edgeskin.data.symmetry import ASYMMETRIC, mask_asymmetry
 from edgeskin.errors import DataError, EdgeskinError, GraphError
@@ -91,6 +92,16 @@ def test_a_folder_that_cannot_take_evidence_says_so_first(
     shutil.copytree(graph.folder, inside)
     with pytest.raises(GraphError, match=r"belongs to the installed edgeskin.*Copy the folder"):
         evaluate.evaluate(Graph.open(inside), phantom_data, "val")
+
+
+def test_a_graph_in_a_bundle_takes_no_evidence(graph: Graph, phantom_data: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(graph.folder, tmp_path / "bundle" / "deploy"))
+    write_manifest(
+        place.parent, target="tensorrt", precision="int8", artifact="deploy/int8.onnx", graph_sha256=graph.sha256
+    )
+    with pytest.raises(GraphError, match=r"deploy: belongs to the bundle .*bundle, whose files stay"):
+        evaluate.evaluate(Graph.open(place), phantom_data, "val")
+    assert verify(place.parent) == ()
 
 
 def test_a_failed_evaluation_leaves_the_evidence_as_it_was(

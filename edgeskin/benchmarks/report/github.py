@@ -41,6 +41,11 @@ def annotations(report: Report) -> Iterator[str]:
 _KINDS: tuple[tuple[str, State], ...] = (("error", "failed"), ("warning", "pending"))
 
 
+def error(message: str) -> str:
+    """A workflow command for what ended a command, in the same words."""
+    return _command("error", "edgeskin", message)
+
+
 def _command(kind: str, title: str, message: str) -> str:
     return f"::{kind} title={_data(title).replace(':', '%3A').replace(',', '%2C')}::{_data(message)}"
 
@@ -50,13 +55,18 @@ def _data(text: str) -> str:
 
 
 def summarize(report: Report, path: Path) -> None:
-    """Append the verdict and its promises to the job's summary, whose file GITHUB_STEP_SUMMARY names.
+    """Append the verdict and its promises to the job's summary, as `append`."""
+    append(markdown.summary(report), path)
+
+
+def append(markup: str, path: Path) -> None:
+    """Append Markdown to the job's summary, whose file GITHUB_STEP_SUMMARY names.
 
     Raises: EdgeskinError where the file cannot be written to.
     """
     try:
         with path.open("a", encoding="utf-8") as stream:
-            stream.write(markdown.summary(report) + "\n")
+            stream.write(markup + "\n")
     except OSError as error:
         raise EdgeskinError(
             f"{path}: cannot write the job's summary (GITHUB_STEP_SUMMARY): {error.strerror}"
