@@ -88,17 +88,25 @@ def compare(
 
 
 def table(found: "Compared", *, quiet: bool, verbose: bool) -> Iterator[str]:
-    """A table that lines up in plain text and is one in Markdown too; what stayed the same is counted."""
+    """A table that lines up in plain text and is one in Markdown too; what stayed the same is counted, and what only
+    one side has is named in a line.
+    """
+    from edgeskin.benchmarks.compare import SHARED
+
     shown = {"worse"} if quiet else {"worse", "better", "not comparable"} | ({"same"} if verbose else set())
     told = ", ".join(f"{len(found.of(outcome))} {outcome}" for outcome in MARKS if found.of(outcome))
     yield f"{found.old} → {found.new}: {told}"
     if found.changed and not quiet:
         yield ""
         yield f"Changed besides: {'; '.join(found.changed)}"
-    rows = [_cells(row) for row in found.rows if row.outcome in shown]
-    if rows:
+    rows = [row for row in found.rows if row.outcome in shown]
+    if cells := [_cells(row) for row in rows if row.reason not in SHARED]:
         yield ""
-        yield from _lined_up(rows)
+        yield from _lined_up(cells)
+    for reason in SHARED:
+        if names := dict.fromkeys(row.name for row in rows if row.reason == reason):
+            yield ""
+            yield f"{reason[0].upper()}{reason[1:]}: {', '.join(names)}"
 
 
 def _cells(row: "Row") -> tuple[str, ...]:

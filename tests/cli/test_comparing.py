@@ -42,6 +42,20 @@ def test_a_regression_is_named_and_exits_with_3(edgeskin, bundle: Path, worse: P
 
 
 @needs_engine
+def test_what_only_one_side_has_is_named_in_one_line(edgeskin, bundle: Path, tmp_path: Path) -> None:
+    report = json.loads((bundle / "report.json").read_text())
+    report["measurements"] |= {"size_mib": None, "memory": None}
+    report["verdict"]["promises"] = [one for one in report["verdict"]["promises"] if one["name"] != "size_mib"]
+    (tmp_path / "less.json").write_text(json.dumps(report))
+    done = edgeskin("compare", bundle, tmp_path / "less.json")
+    assert "\n\nMeasured in OLD alone: size_mib, peak_memory_mib\n\nNo longer promised: size_mib\n" in done.out
+    assert "| size_mib" not in done.out
+    assert "alone" not in edgeskin("compare", bundle, tmp_path / "less.json", "--quiet").out
+    turned = edgeskin("compare", tmp_path / "less.json", bundle)
+    assert "\n\nMeasured in NEW alone: size_mib, peak_memory_mib\n" in turned.out
+
+
+@needs_engine
 def test_machines_get_every_figure(edgeskin, bundle: Path, worse: Path) -> None:
     done = edgeskin("compare", bundle, worse, "--json")
     assert done.code == 3
