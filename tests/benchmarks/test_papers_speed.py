@@ -119,3 +119,28 @@ def test_the_guide_holds_the_table_of_the_figures(speed: ModuleType) -> None:
     found = json.loads((SCRIPTS / "amd-epyc-avx512-vnni-2-cores.json").read_text(encoding="utf-8"))
     guide = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
     assert speed.table(found) in guide, "benchmarks/README.md: write there what speed.py prints of those figures"
+
+
+def test_the_readme_holds_the_same_figures_rounded() -> None:
+    rows = json.loads((SCRIPTS / "amd-epyc-avx512-vnni-2-cores.json").read_text(encoding="utf-8"))["rows"]
+    by_name = {row["name"]: row for row in rows}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def rounded(value: float) -> str:
+        return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+    for names in (
+        ("U-Net and classifier (MTL0)", "the same with joint reverse learning and CBAM (MTL4)"),
+        ("the thesis's U-Net and classifier",),
+        ("cascade of the next three", "cascade, DeepLabv3+ with plain convolutions"),
+        ("ResNet-50 and metadata",),
+        ("MobileNetV2 and metadata",),
+    ):
+        figures = [
+            (by_name[name]["p50_ms"], by_name[name]["size_mib"], by_name[name]["faster"]["LiteRT"]["median"])
+            for name in names
+        ]
+        cells = ["; ".join(map(rounded, column)) for column in zip(*figures, strict=True)]
+        assert f"| {' | '.join(cells)} |" in readme, names
+    ours = next(row for row in rows if row["engine"] == "LiteRT")
+    assert f"({ours['p50_ms']:.1f} ms, {ours['size_mib']:.1f} MiB)" in readme
