@@ -49,7 +49,7 @@ def compare(
     Exit codes: 0 nothing became worse, 1 error, 2 usage, 3 something became worse.
     """
     if history:
-        _draw(sources, svg, quiet=quiet)
+        _draw(sources, svg, require_signature, quiet=quiet)
         return
     if svg is not None:
         raise typer.BadParameter("draws a history: give --history too", param_hint="--svg")
@@ -125,12 +125,14 @@ def _lined_up(rows: Iterable[Sequence[str]]) -> Iterator[str]:
             yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
 
 
-def _draw(sources: Sequence[str], svg: Path | None, *, quiet: bool) -> None:
+def _draw(sources: Sequence[str], svg: Path | None, require_signature: bool, *, quiet: bool) -> None:
     from edgeskin import files
     from edgeskin.benchmarks import history
 
     if svg is None:
         raise typer.BadParameter("say where the chart goes: --svg chart.svg", param_hint="--history")
+    if require_signature:
+        raise typer.BadParameter("is for two sides; a history reads reports alone", param_hint="--require-signature")
     releases = history.read([Path(source) for source in sources])
     files.write_text(svg, history.draw(releases))
     terminal.words(quiet)(f"Chart: {svg}, {len(releases)} reports")

@@ -44,7 +44,7 @@ def benchmark(
     Raises: BundleError, TargetError; EdgeskinError for a clock that steps backwards; MissingDependencyError where the
     engine is not installed.
     """
-    opened = Bundle.open(folder)
+    opened = Bundle.intact(folder)
     manifest, card = opened.manifest, opened.card
     artifact = Artifact(opened.artifact, manifest.target, manifest.precision, manifest.graph_sha256)
     bench = _Bench(artifact, card, golden.read(opened.golden, card).cases, mode, Watch.of(mode), say)

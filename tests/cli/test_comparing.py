@@ -111,6 +111,7 @@ def test_a_history_is_a_drawing(edgeskin, bundle: Path, worse: Path, tmp_path: P
         (("a", "b", "c"), "two are compared, and 3 were given"),
         (("--history", "a"), "--svg chart.svg"),
         (("a", "--svg", "chart.svg"), "give --history too"),
+        (("--history", "a", "--svg", "chart.svg", "--require-signature"), "a history reads reports alone"),
         ((), "Missing argument"),
     ],
 )

@@ -174,7 +174,7 @@ def test_where_a_key_is_trusted_every_command_refuses_what_it_did_not_sign(
         assert "is not signed, and a signature by the key" in done.err
 
 
-@pytest.mark.parametrize("words", [("debug",), ("compare",), ("report",), ("gate",), ("attest",)])
+@pytest.mark.parametrize("words", [("debug",), ("compare",), ("report",), ("gate",), ("attest",), ("benchmark",)])
 def test_whatever_judges_or_measures_wants_every_file_as_it_was(edgeskin, copy: Path, words: tuple[str, ...]) -> None:
     (copy / "labels" / "diagnosis.txt").write_text("benign\n")
     others = (copy,) if words == ("compare",) else ()
