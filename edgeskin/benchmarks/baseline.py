@@ -7,6 +7,7 @@ A baseline is a report without what only a reader looks at, so whatever reads a 
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,7 +105,8 @@ def of(new: Subject, baselines: Path = FOLDER, *, must: bool = True) -> Subject 
     if path.is_file():
         return _of_file(path.relative_to(baselines).with_suffix("").as_posix(), path)
     if must:
-        raise EdgeskinError(f"{path}: no such baseline. Make it: edgeskin compare {new.source} --save-baseline")
+        command = shlex.join(["edgeskin", "compare", new.source, "--save-baseline"])
+        raise EdgeskinError(f"{path}: no such baseline. Make it: {command}")
     return None
 
 

@@ -3,6 +3,7 @@
 A bundle exported where no data is may rest on it (inherited), if the Graph is the same to the byte.
 """
 
+import shlex
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -196,7 +197,8 @@ def refuse_second_test(
     if earlier is not None and touches_test(split):
         raise EdgeskinError(
             f"{path}: this network was evaluated on the test split of {dataset} on {earlier.date}; a test split is "
-            "touched once per release. Read that entry, or evaluate on val: edgeskin evaluate --split val"
+            "touched once per release. Read that entry, or evaluate on val: "
+            f"edgeskin evaluate {shlex.quote(str(path.parent))} --split val"
         )
 
 
