@@ -28,6 +28,7 @@ help:
 	@echo 'make test-pairs  every two of encoder, heads and links together, trained, quantized and exported'
 	@echo 'make test-all    all of them, every encoder under every head and link too: an hour'
 	@echo 'make test-arm    the TFLite file in its aarch64 build, emulated: Debian, 200 MB, minutes'
+	@echo 'make results DATA=…  train and measure all that the README reports, from zero; QUICK=1: on drawn photos, minutes'
 	@echo 'make check   formatting, lint, types, layering, documentation'
 	@echo 'make clean   remove the environments and caches that the others made'
 
@@ -67,6 +68,14 @@ test-core-3.10: $(CORE)
 test-arm: $(DEV)
 	@tests/arm/setup.sh .arm "ai-edge-litert==$$(.venv-dev/bin/python -c 'from importlib.metadata import version; print(version("ai-edge-litert"))')"
 	@EDGESKIN_ARM=$(CURDIR)/.arm .venv-dev/bin/python -m pytest -q -m arm tests/targets/test_tflite_arm.py
+
+# DATA: the parent of the data folders. WEIGHTS: the folder of the ImageNet start. benchmarks/results.py has the rest.
+.PHONY: results
+results: DATA = $(EDGESKIN_DATA)
+results: WEIGHTS = $(firstword $(EDGESKIN_WEIGHTS) $(wildcard $(DATA)/weights $(DATA)/../weights))
+results: $(DEV)
+	@EDGESKIN_DATA='$(DATA)' EDGESKIN_WEIGHTS='$(WEIGHTS)' .venv-dev/bin/python benchmarks/results.py \
+	  $(if $(QUICK),--quick) $(if $(SHOW),--show) $(if $(ONLY),--only '$(ONLY)')
 
 check: $(DEV)
 	@.venv-dev/bin/ruff format --check -q .

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field, ValidationError
 
 from edgeskin import files
+from edgeskin.benchmarks.measurements import Interval
 from edgeskin.benchmarks.papers import Paper, PaperRow
 from edgeskin.benchmarks.spread import Spread
 from edgeskin.contract.declaration import wrong_fields
@@ -25,8 +26,9 @@ class Measured(Frozen):
 
     n, data_list_sha256: images measured on, and the hash of their ids. trained_on_sha256: of the ids that training was
     given, `select` among them. sources: recipe's key -> SHA-256, of the files that training began from. figures:
-    metric -> its value on the float and on the quantized network, None where it is undefined. not_exported: why the
-    network cannot be exported; then the fake-quantized one stands for int8.
+    metric -> its value on the float and on the quantized network, None where it is undefined. intervals: likewise, 95 %
+    bootstrap. not_exported: why the network cannot be exported; then the fake-quantized one stands for int8. commit:
+    as `checkout.commit` told it when this was measured. date: UTC, ISO 8601.
     """
 
     dataset: str
@@ -35,8 +37,11 @@ class Measured(Frozen):
     trained_on_sha256: str
     sources: dict[str, str] = Field(default_factory=dict)
     figures: dict[str, dict[Network, float | None]]
+    intervals: dict[str, dict[Network, Interval]] = Field(default_factory=dict)
     cautions: tuple[str, ...] = ()
     not_exported: str | None = None
+    commit: str | None = None
+    date: str | None = None
 
 
 class Row(Frozen):
@@ -65,11 +70,12 @@ class Row(Frozen):
 
 
 class Member(Frozen):
-    """One line of the table: a name, the row of each fold (one without folds), that of the folds' average, and the
-    paper's row beside it.
+    """One line of the table: a name, the seed of its recipe, the row of each fold (one without folds), that of the
+    folds' average, and the paper's row beside it.
     """
 
     name: str
+    seed: int = 1
     rows: tuple[Row | None, ...]
     average: Row | None = None
     paper: Paper | None = None
@@ -95,21 +101,30 @@ class Line(Frozen):
 
 
 class Table(Frozen):
-    """The table of a family on one split."""
+    """The table of a family on one split. remarks: what must be said beside it. papers: how they and we measured."""
 
     family: str
     split: str
     metrics: tuple[str, ...]
     lines: tuple[Line, ...]
     remarks: tuple[str, ...]
+    papers: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every member has all its figures."""
+        return all(line.note is None for line in self.lines)
 
     @property
     def failed(self) -> bool:
         """Whether a member failed."""
         return any(line.note is not None and line.note.startswith("failed") for line in self.lines)
 
-    def markdown(self) -> str:
-        """One row for the paper's figures and one for each of our networks; then what must be said beside them."""
+    def markdown(self, *, papers: bool = True) -> str:
+        """One row for the paper's figures and one for each of our networks; then what must be said beside them.
+
+        papers: whether to say how they and we measured.
+        """
         rows = [("network", "on", "folds", *self.metrics), ("---",) * (3 + len(self.metrics))]
         for line in self.lines:
             if line.printed:
@@ -125,7 +140,12 @@ class Table(Frozen):
             if line.note is not None:
                 rows.append((line.name, line.note, "", *("" for _ in self.metrics)))
         text = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
-        return "\n".join([text, "", *(f"- {remark}" for remark in self.remarks)]).rstrip() + "\n"
+        return (
+            "\n".join(
+                [text, "", *(f"- {remark}" for remark in (*self.remarks, *(self.papers if papers else ())))]
+            ).rstrip()
+            + "\n"
+        )
 
 
 def table(family: str, split: str, members: Sequence[Member], metrics: Sequence[str] = ()) -> Table:
@@ -138,7 +158,12 @@ def table(family: str, split: str, members: Sequence[Member], metrics: Sequence[
         [line.printed for line in lines] or [{}], [line.figures.get("float", {}) for line in lines]
     )
     return Table(
-        family=family, split=split, metrics=columns, lines=tuple(lines), remarks=tuple(_remarks(members, split))
+        family=family,
+        split=split,
+        metrics=columns,
+        lines=tuple(lines),
+        remarks=tuple(_remarks(members, split)),
+        papers=tuple(_protocols(members)),
     )
 
 
@@ -174,13 +199,38 @@ def _spreads(measured: Sequence[Measured], network: Network) -> dict[str, Spread
     spreads = {}
     for name in names:
         values = [one.figures[name].get(network) for one in measured if name in one.figures]
-        spreads[name] = Spread.of([value for value in values if value is not None])
+        low, high = measured[0].intervals.get(name, {}).get(network, (None, None))
+        spread = Spread.of([value for value in values if value is not None])
+        if len(measured) == 1 and low is not None and high is not None:
+            spread = spread.model_copy(update={"ci95": (low, high)})
+        spreads[name] = spread
     return spreads
 
 
+def _short(commit: str | None) -> str:
+    """A commit as people write it, a changed tree said."""
+    if commit is None:
+        return "unknown"
+    return commit[:7] + (" with changes" if commit.endswith("-dirty") else "")
+
+
 def _remarks(members: Sequence[Member], split: str) -> list[str]:
-    """What must be said beside the figures, each once: theirs, ours, and the cautions of the data."""
+    """What must be said beside the figures, each once: where they come from, and the cautions of the data."""
     remarks: dict[str, None] = {}
+    known = [
+        one
+        for member in members
+        for row in (*member.rows, member.average)
+        if row is not None and (one := row.splits.get(split)) is not None
+    ]
+    if known:
+        seeds = ", ".join(map(str, sorted({member.seed for member in members})))
+        commits = dict.fromkeys(_short(one.commit) for one in known)
+        days = sorted({one.date[:10] for one in known if one.date is not None})
+        when = f", {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
+        remarks[f"seed {seeds}; commit {', '.join(commits)}{when}"] = None
+    if any(one.intervals for one in known):
+        remarks["in brackets: 95 % bootstrap intervals"] = None
     if any(len(member.rows) > 1 for member in members):
         remarks["ours: mean ± sample standard deviation over folds"] = None
     if any(member.average is not None and split in member.average.splits for member in members):
@@ -198,8 +248,15 @@ def _remarks(members: Sequence[Member], split: str) -> list[str]:
                         f"{member.name}: int8 stands for the fake-quantized network, and masks are compared at the "
                         f"network's own size, because it cannot be exported: {one.not_exported}"
                     ] = None
-    for paper in dict.fromkeys(member.paper.title for member in members if member.paper is not None):
-        found = next(member.paper for member in members if member.paper is not None and member.paper.title == paper)
-        remarks.update(dict.fromkeys(f"{paper}, theirs: {sentence}" for sentence in found.protocol))
-        remarks.update(dict.fromkeys(f"{paper}, ours: {sentence}" for sentence in found.differences))
     return list(remarks)
+
+
+def _protocols(members: Sequence[Member]) -> list[str]:
+    """How the papers measured, and how ours differs, each once."""
+    papers = {member.paper.title: member.paper for member in members if member.paper is not None}
+    return [
+        f"{title}, {whose}: {sentence}"
+        for title, paper in papers.items()
+        for whose, sentences in (("theirs", paper.protocol), ("ours", paper.differences))
+        for sentence in sentences
+    ]

@@ -8,11 +8,15 @@ from edgeskin.contract.model import Frozen
 
 
 class Spread(Frozen):
-    """Mean and sample standard deviation (n − 1) of `n` numbers; None where there are too few of them."""
+    """Mean and sample standard deviation (n − 1) of `n` numbers; None where there are too few of them.
+
+    ci95: of a single number, its interval, where it has one with two ends.
+    """
 
     mean: float | None
     sd: float | None
     n: int
+    ci95: tuple[float, float] | None = None
 
     @staticmethod
     def of(values: Sequence[float]) -> "Spread":
@@ -28,4 +32,5 @@ class Spread(Frozen):
         """As it is printed in a table."""
         if self.mean is None:
             return "–"
-        return f"{self.mean:.3f}" + ("" if self.sd is None else f" ± {self.sd:.3f}")
+        beside = "" if self.ci95 is None else " ({:.3f}–{:.3f})".format(*self.ci95)
+        return f"{self.mean:.3f}" + (beside if self.sd is None else f" ± {self.sd:.3f}")

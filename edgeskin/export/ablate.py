@@ -1,29 +1,37 @@
 """A family of recipes, trained and measured one after the other; what is known already is not done again."""
 
 import math
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from edgeskin.benchmarks import ablation, evidence
-from edgeskin.benchmarks.ablation import Measured, Member, Row, Table
+from edgeskin import targets
+from edgeskin.benchmarks import ablation, evidence, latency
+from edgeskin.benchmarks.ablation import Measured, Member, Network, Row, Table
 from edgeskin.benchmarks.evidence import EvidenceEntry
-from edgeskin.benchmarks.measurements import AccuracyReport
+from edgeskin.benchmarks.measurements import AccuracyReport, Interval, MetadataGiven
 from edgeskin.benchmarks.papers import published
+from edgeskin.contract import checkout
 from edgeskin.data.cases import Case, Cases, data_list_sha256
 from edgeskin.data.duplicates import Progress
 from edgeskin.data.sets import open_set
 from edgeskin.errors import DataError, EdgeskinError, GraphError, RunError
-from edgeskin.export import average, evaluate, family, journey
+from edgeskin.export import average, evaluate, family, golden, journey
 from edgeskin.export.average import Averaged
 from edgeskin.export.evaluate import Say, silent
-from edgeskin.export.family import Family, Trial, Trials
+from edgeskin.export.family import COSTS, Family, Trial, Trials
+from edgeskin.export.measure import size_mib
+from edgeskin.export.pattern import Pattern
 from edgeskin.graph.folder import Graph
+from edgeskin.targets.base import Precision
 
-RUN = "run"
-"""The run folder beside a row."""
+if TYPE_CHECKING:
+    from edgeskin.train.plan import Part
+
 FOLD = "fold"
 """The split that each fold held out of its own training."""
 Done = TypeVar("Done")
@@ -34,7 +42,8 @@ class Bench:
     """Where and on what a family is measured: data folder, split, ImageNet weights, device, and who is told.
 
     split: `val`, `test`, `select`, several joined by `+`, or `fold`; None for `fold` where all members have folds, and
-    `val` otherwise.
+    `val` otherwise. only: names of the members that are trained and measured, None for all; the table has every one.
+    folds: so many of each member, from the first on, where `split` is `fold`; None for all.
     """
 
     data: Path
@@ -43,6 +52,8 @@ class Bench:
     device: str | None = None
     say: Say = silent
     progress: Progress = silent
+    only: Collection[str] | None = None
+    folds: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +61,7 @@ class _Wanted:
     """What a row must be about, by the folders as they are now: images and files trained on, images measured on."""
 
     folder: Cases
+    learnt: "Part"
     trained_on_sha256: str
     sources: dict[str, str]
     cases: tuple[Case, ...]
@@ -58,10 +70,13 @@ class _Wanted:
     def data_list_sha256(self) -> str:
         return data_list_sha256(case.image_id for case in self.cases)
 
-    def holds(self, row: Row | None, split: str) -> bool:
-        """Whether a row has the figures."""
+    def holds(self, trial: Trial, split: str) -> bool:
+        """Whether a trial's row has the figures."""
+        row = Row.read(trial.folder)
         known = None if row is None else row.splits.get(split)
-        return known is not None and (known.trained_on_sha256, known.sources, known.data_list_sha256) == (
+        if known is None or (trial.costs and known.not_exported is None and not {*COSTS} <= {*known.figures}):
+            return False
+        return (known.trained_on_sha256, known.sources, known.data_list_sha256) == (
             self.trained_on_sha256,
             self.sources,
             self.data_list_sha256,
@@ -69,6 +84,11 @@ class _Wanted:
 
     def measured(self, report: AccuracyReport | EvidenceEntry) -> Measured:
         """The figures of a row."""
+        intervals: dict[str, dict[Network, Interval]] = {
+            name: {"float": one.float_ci95, "int8": one.ci95}
+            for name, one in report.metrics.items()
+            if one.float_ci95 is not None and one.ci95 is not None
+        }
         return Measured(
             dataset=report.dataset,
             n=report.n,
@@ -76,8 +96,15 @@ class _Wanted:
             trained_on_sha256=self.trained_on_sha256,
             sources=self.sources,
             figures={name: {"float": one.float, "int8": one.int8} for name, one in report.metrics.items()},
+            intervals=intervals,
             cautions=report.cautions,
+            commit=checkout.commit(),
+            date=_now(),
         )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def show(path: Path, runs: Path, split: str | None = None) -> Table:
@@ -105,10 +132,12 @@ def ablate(path: Path, runs: Path, bench: Bench) -> Table:
     declared, trials = family.read(path, runs)
     split = _split(bench.split, trials)
     for one in trials:
+        if bench.only is not None and one.choice.name not in bench.only:
+            continue
         if one.average is not None and average.unseen(split):
             _folds(one, one.average, bench, split)
         else:
-            for trial in one.each:
+            for trial in one.each[: bench.folds if split == FOLD else None]:
                 _single(trial, bench, split)
     return _table(path, declared, trials, split)
 
@@ -127,7 +156,7 @@ def _single(trial: Trial, bench: Bench, split: str) -> None:
 
     def work() -> None:
         wanted = _wanted(trial, bench, split)
-        if not wanted.holds(Row.read(trial.folder), split):
+        if not wanted.holds(trial, split):
             run = _train(trial, bench)
             _keep(trial, split, _measure(trial, run, wanted, bench, split))
 
@@ -170,56 +199,78 @@ def _wanted(trial: Trial, bench: Bench, split: str) -> _Wanted:
     from edgeskin.train.plan import Places, plan
     from edgeskin.train.provenance import sources
 
-    planned = plan(trial.recipe, Places(trial.source, bench.data, trial.folder / RUN, bench.weights))
+    planned = plan(trial.recipe, Places(trial.source, bench.data, trial.run, bench.weights))
     if split == FOLD and not planned.held_out:
         raise DataError(f"{trial.name}: has no folds, so none was held out. Give --split val, or data.folds")
     folder = open_set(bench.data, trial.recipe.data.dataset)
     select = [case.image_id for case in planned.select.cases]
     cases = planned.held_out if split == FOLD else evaluate.chosen(folder, split, select, trial.name)
     trained_on = data_list_sha256([*select, *(case.image_id for case in planned.train.cases)])
-    return _Wanted(folder, trained_on, sources(trial.recipe, bench.weights), cases)
+    return _Wanted(folder, planned.train, trained_on, sources(trial.recipe, bench.weights), cases)
 
 
 def _train(trial: Trial, bench: Bench) -> Path:
     from edgeskin.train.loop import train
     from edgeskin.train.plan import Places
 
-    run = trial.folder / RUN
     bench.say(trial.name)
-    places = Places(trial.source, bench.data, run, bench.weights)
-    train(trial.recipe, places, resume=(run / "run.json").is_file(), device=bench.device)
-    return run
+    places = Places(trial.source, bench.data, trial.run, bench.weights)
+    train(trial.recipe, places, resume=(trial.run / "run.json").is_file(), device=bench.device)
+    return trial.run
 
 
 def _measure(trial: Trial, run: Path, wanted: _Wanted, bench: Bench, split: str) -> Measured:
     try:
         graph = journey.find_graph(run, bench.say)
     except (GraphError, RunError) as error:
+        if trial.fields != "real":
+            raise
         bench.say(f"{trial.name}: cannot be exported, so it is measured in torch")
         return _measured_in_torch(trial, run, wanted, _in_one_line(error))
+    measured = wanted.measured(_report(trial, graph, wanted, bench, split))
+    if trial.costs:
+        bench.say(f"{trial.name}: timing the network")
+        measured = measured.model_copy(update={"figures": {**measured.figures, **_costs(graph)}})
+    return measured
+
+
+def _report(trial: Trial, graph: Graph, wanted: _Wanted, bench: Bench, split: str) -> AccuracyReport | EvidenceEntry:
+    told: MetadataGiven | None = "unknown" if trial.fields == "unknown" else None
+    on_cases = partial(
+        evaluate.on_cases, cases=wanted.cases, layout=wanted.folder.layout, split=split, progress=bench.progress
+    )
+    if trial.fields == "pattern":
+        fields = wanted.learnt.fields
+        assert fields is not None, "a family demands fields of a recipe before it tells of them"
+        pattern = Pattern.of(graph.card, wanted.learnt.labels, fields.complete)
+        return on_cases(pattern.card, pattern, pattern)
     if split == FOLD:  # no split of the data set, so it is no evidence of the Graph
         with evaluate.opened(graph) as (fp32, int8):
-            return wanted.measured(
-                evaluate.on_cases(
-                    graph.card,
-                    fp32,
-                    int8,
-                    wanted.cases,
-                    layout=wanted.folder.layout,
-                    split=FOLD,
-                    progress=bench.progress,
-                )
-            )
+            return on_cases(graph.card, fp32, int8, metadata=told)
     # An evaluation that was finished but not kept in a row: test, above all, is not looked at twice.
-    entry = _evidence(graph, wanted, split)
+    entry = _evidence(graph, wanted, split, told)
     if entry is not None:
-        return wanted.measured(entry)
-    return wanted.measured(evaluate.evaluate(graph, bench.data, split, say=bench.say, progress=bench.progress))
+        return entry
+    return evaluate.evaluate(graph, bench.data, split, metadata=told, say=bench.say, progress=bench.progress)
 
 
-def _evidence(graph: Graph, wanted: _Wanted, split: str) -> EvidenceEntry | None:
+def _costs(graph: Graph) -> Mapping[str, Mapping[Network, float | None]]:
+    """What the float and the int8 network take on this machine, by `COSTS`."""
+    inputs, target = golden.read(graph.golden, graph.card).cases[0].inputs, targets.get("onnx")
+    found: dict[str, dict[Network, float | None]] = {name: {} for name in COSTS}
+    networks: tuple[tuple[Network, Precision], ...] = (("float", "fp32"), ("int8", "int8"))
+    for network, precision in networks:
+        with tempfile.TemporaryDirectory(prefix="edgeskin-") as folder:
+            session = target.open(target.build(graph, precision, Path(folder)), threads=1)
+            found["size_mib"][network] = size_mib(session.path)
+            (figure, *_) = latency.of_network(session, inputs, "quick", precision, 1)
+            found["latency_p50_ms"][network] = figure.p50_ms
+    return found
+
+
+def _evidence(graph: Graph, wanted: _Wanted, split: str, told: MetadataGiven | None = None) -> EvidenceEntry | None:
     """What is known already of a Graph on the wanted images."""
-    dataset, metadata = wanted.folder.layout.name, evaluate.given(graph.card)
+    dataset, metadata = wanted.folder.layout.name, evaluate.given(graph.card, told)
     entry = evidence.find(graph.evidence, graph.sha256, split, dataset, metadata=metadata)
     return entry if entry is not None and entry.data_list_sha256 == wanted.data_list_sha256 else None
 
@@ -240,6 +291,8 @@ def _measured_in_torch(trial: Trial, run: Path, wanted: _Wanted, reason: str) ->
         },
         cautions=wanted.folder.layout.cautions,
         not_exported=reason,
+        commit=checkout.commit(),
+        date=_now(),
     )
 
 
@@ -257,7 +310,7 @@ def _folds(trials: Trials, mean: Trial, bench: Bench, split: str) -> None:
         return
     of_mean = replace(wanted[0], trained_on_sha256=data_list_sha256(one.trained_on_sha256 for one in wanted))
     everything = zip((*trials.each, mean), (*wanted, of_mean), strict=True)
-    if all(one.holds(Row.read(trial.folder), split) for trial, one in everything):
+    if all(one.holds(trial, split) for trial, one in everything):
         return
     trained = [_attempt(trial, bench, partial(_train, trial, bench)) for trial in trials.each]
     runs = [run for run in trained if run is not None]
@@ -294,6 +347,7 @@ def _table(path: Path, declared: Family, trials: Sequence[Trials], split: str) -
         members.append(
             Member(
                 name=choice.name,
+                seed=one.each[0].recipe.seed,
                 rows=tuple(Row.read(trial.folder) for trial in one.each),
                 average=None if mean is None else Row.read(mean.folder),
                 paper=paper,

@@ -1,9 +1,9 @@
 """A family of recipes as a file: one base, members that differ from it, and the papers' rows beside them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -15,12 +15,25 @@ from edgeskin.errors import EdgeskinError, RecipeError
 from edgeskin.train import recipe as recipes
 from edgeskin.train.recipe import Recipe
 
+Told: TypeAlias = Literal["real", "unknown", "pattern"]
+"""Which clinical fields are told where a member is measured: those of the table, none, or, without an image, only which
+are unknown."""
+
+RUN = "run"
+"""The run folder beside a row."""
+COSTS = ("size_mib", "latency_p50_ms")
+"""The columns that an artifact has without images: what its file takes, and one pass on one thread of this machine."""
+
 
 class MemberChoice(Frozen):
-    """One member: the family's base with `set` on top, or another recipe. paper: `file/row` of a published figure."""
+    """One member: the family's base with `set` on top, or another recipe. paper: `file/row` of a published figure.
+
+    fields: what is told of a case. Members that differ in nothing else are one network, trained once.
+    """
 
     name: str
     recipe: str | None = None
+    fields: Told = "real"
     changes: Annotated[tuple[str, ...], Field(alias="set")] = ()
     paper: str | None = None
 
@@ -30,7 +43,7 @@ class Family(Frozen):
 
     base: a recipe beside the file, or a shipped one, of the members that name none. set: `key=value` overrides of every
     member, those of a member come after. metrics: the table's columns, by default those that the papers beside it
-    print.
+    print; `COSTS` among them are measured where they are named.
     """
 
     format: Literal[1] = 1
@@ -54,12 +67,19 @@ class Family(Frozen):
 
 @dataclass(frozen=True)
 class Trial:
-    """One recipe to train: a member's, or one fold of it. source: its file. folder: where its row and run stand."""
+    """One recipe to train: a member's, or one fold of it.
+
+    source: its file. run: its run folder. folder: where its row stands. fields: told where it is measured. costs:
+    whether `COSTS` are measured.
+    """
 
     name: str
     recipe: Recipe
     source: Path
+    run: Path
     folder: Path
+    fields: Told = "real"
+    costs: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,15 +91,16 @@ class Trials:
 
     @property
     def average(self) -> Trial | None:
-        """The folds as one network, which is measured and not trained; None for a recipe without folds.
+        """The folds as one network, which is measured and not trained; None for a recipe without folds, and where
+        fields are not told.
 
         Its row stands beside the first fold's: that recipe's hash holds how many folds there are.
         """
-        if len(self.each) == 1:
+        if len(self.each) == 1 or self.choice.fields != "real":
             return None
         first = self.each[0]
         name = f"{self.choice.name}, average of {len(self.each)} folds"
-        return Trial(name, first.recipe, first.source, first.folder / "average")
+        return replace(first, name=name, folder=first.folder / "average")
 
 
 def read(path: Path, runs: Path) -> tuple[Family, tuple[Trials, ...]]:
@@ -111,19 +132,21 @@ def _trials(path: Path, family: Family, member: MemberChoice, runs: Path) -> Tri
     source = beside if beside.is_file() else shipped.find("recipes", word)
     changes = (*family.changes, *member.changes)
     first = recipes.read(source, changes)
+    if member.fields != "real" and first.metadata is None:
+        raise RecipeError(str(source), [f'fields is "{member.fields}", but this recipe is told none. Leave it out'])
+
+    def trial(name: str, recipe: Recipe) -> Trial:
+        home = runs / "ablations" / recipe.sha256()
+        own = home if member.fields == "real" else home / member.fields
+        costs = member.fields == "real" and not set(COSTS).isdisjoint(family.metrics)
+        return Trial(name, recipe, source, home / RUN, own, member.fields, costs)
+
     if first.data.folds is None:
-        return Trials(member, (_trial(member.name, first, source, runs),))
+        return Trials(member, (trial(member.name, first),))
     return Trials(
         member,
-        tuple(
-            _trial(f"{member.name}, fold {fold}", _fold(source, changes, fold), source, runs)
-            for fold in range(first.data.folds)
-        ),
+        tuple(trial(f"{member.name}, fold {fold}", _fold(source, changes, fold)) for fold in range(first.data.folds)),
     )
-
-
-def _trial(name: str, recipe: Recipe, source: Path, runs: Path) -> Trial:
-    return Trial(name, recipe, source, runs / "ablations" / recipe.sha256())
 
 
 def _fold(source: Path, changes: Sequence[str], fold: int) -> Recipe:

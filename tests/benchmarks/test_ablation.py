@@ -74,6 +74,34 @@ def test_figures_on_another_split_or_undefined_are_not_figures() -> None:
     assert found.lines[0].figures["float"]["melanoma_weighted_f1"] == Spread(mean=None, sd=None, n=0)
 
 
+def test_one_network_has_its_interval_and_says_where_it_comes_from() -> None:
+    one = row(0.9)
+    told = {
+        "intervals": {"mask_dice": {"float": (0.8, 0.95), "int8": (None, None)}},
+        "commit": "0123456789abcdef-dirty",
+        "date": "2026-01-02T03:04:05+00:00",
+    }
+    measured = one.splits["val"].model_copy(update=told)
+    one = one.model_copy(update={"splits": {"val": measured}})
+    lines = table("f", "val", [Member(name="a", seed=3, rows=(one,))], ("mask_dice",)).markdown().splitlines()
+    assert "| a, float | val, 9 images | 1 of 1 | 0.900 (0.800–0.950) |" in lines
+    assert "| a, int8 | val, 9 images | 1 of 1 | 0.890 |" in lines
+    assert "- seed 3; commit 0123456 with changes, 2026-01-02" in lines
+    assert "- in brackets: 95 % bootstrap intervals" in lines
+    # An interval is one network's; of several folds there is the deviation.
+    folds = table("f", "val", [Member(name="a", rows=(one, row(0.7)))], ("mask_dice",)).markdown()
+    assert "| a, float | val, 9 images | 2 of 2 | 0.800 ± 0.141 |" in folds
+    assert "- seed 1; commit 0123456 with changes, unknown, 2026-01-02" in folds
+
+
+def test_how_papers_measured_may_be_left_out_and_what_is_missing_makes_a_table_incomplete() -> None:
+    found = table("f", "val", [Member(name="a", rows=(row(0.9),), paper=PAPER, printed=PRINTED)])
+    assert found.complete
+    assert "theirs:" in found.markdown()
+    assert "theirs:" not in found.markdown(papers=False)
+    assert not table("f", "val", [Member(name="a", rows=(row(0.9), None))]).complete
+
+
 def test_a_network_that_cannot_be_exported_is_marked() -> None:
     one = row(0.9)
     measured = one.splits["val"].model_copy(update={"not_exported": "a z-score"})

@@ -17,3 +17,7 @@ def test_one_number_has_no_deviation_and_none_has_no_mean() -> None:
     assert str(Spread.of([0.7])) == "0.700"
     assert Spread.of([]) == Spread(mean=None, sd=None, n=0)
     assert str(Spread.of([])) == "–"
+
+
+def test_one_number_may_have_an_interval() -> None:
+    assert str(Spread(mean=0.7, sd=None, n=1, ci95=(0.65, 0.8))) == "0.700 (0.650–0.800)"

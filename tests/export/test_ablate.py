@@ -214,7 +214,7 @@ def test_folds_are_measured_on_what_each_held_out_unless_asked_otherwise(
 ) -> None:
     measured: list[list[str]] = []
 
-    def note(card: object, fp32: object, int8: object, cases: Sequence[Case], **_: object) -> AccuracyReport:
+    def note(card: object, fp32: object, int8: object, *, cases: Sequence[Case], **_: object) -> AccuracyReport:
         measured.append([case.image_id for case in cases])
         return report((0.9, 0.8)[len(measured) % 2], measured[-1], "fold")
 
@@ -313,6 +313,28 @@ def test_an_average_that_is_refused_says_so_beside_what_the_folds_reached(
     text = ablate.ablate(family, tmp_path, Bench(phantom_data, "val")).markdown()
     assert "| narrow, int8 | val, 9 images | 3 of 3 | 0.800 ± 0.100 |" in text
     assert "| narrow | failed: a test split is touched once |" in text
+
+
+def test_one_member_and_the_first_fold_may_be_run_before_the_rest(
+    family: Path, tmp_path: Path, trainer: Trainer, phantom_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "opened", lambda graph: nullcontext((None, None)))
+    monkeypatch.setattr(
+        evaluate, "on_cases", lambda *_, cases, **__: report(0.9, [case.image_id for case in cases], "fold")
+    )
+    found = ablate.ablate(folded(family), tmp_path, Bench(phantom_data, only=("wide",), folds=1))
+    assert "| wide, float | fold, 20 images | 1 of 3 | 0.900 |" in found.markdown()
+    assert "| wide | not run: 2 of 3 folds |" in found.markdown()
+    assert "| narrow | not run |" in found.markdown()
+    assert trainer.trained == [(0.35, 0, False)]
+    assert ablate.ablate(family, tmp_path, Bench(phantom_data)).complete
+    assert trainer.trained[1:] == [
+        (0.25, 0, False),
+        (0.25, 1, False),
+        (0.25, 2, False),
+        (0.35, 1, False),
+        (0.35, 2, False),
+    ]
 
 
 def test_a_member_without_folds_has_none_held_out(

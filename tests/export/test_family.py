@@ -65,6 +65,28 @@ def test_members_may_be_recipes_of_their_own_and_then_need_no_base(family: Path,
         families.read(family, tmp_path)
 
 
+def test_one_network_may_be_measured_with_other_fields_told(tmp_path: Path) -> None:
+    _, trials = families.read(shipped.find("families", "pad_ufes_20_fields"), tmp_path)
+    (told, *_), (none, *_), (pattern, *_) = (
+        one.each for one in trials if one.each[0].recipe.super_resolution and one.each[0].recipe.metadata
+    )
+    assert told.run == none.run == pattern.run == told.folder / "run"
+    assert [one.folder for one in (none, pattern)] == [told.folder / "unknown", told.folder / "pattern"]
+    assert [one.fields for one in (told, none, pattern)] == ["real", "unknown", "pattern"]
+
+
+def test_fields_are_told_to_recipes_that_have_some(family: Path, tmp_path: Path) -> None:
+    family.write_text(FAMILY + 'fields = "unknown"\n')
+    with pytest.raises(RecipeError, match=r'wide: fields is "unknown", but this recipe is told none\. Leave it out'):
+        families.read(family, tmp_path)
+
+
+def test_costs_are_measured_where_a_column_asks_and_only_of_what_ships(family: Path, tmp_path: Path) -> None:
+    assert not any(trial.costs for one in families.read(family, tmp_path)[1] for trial in one.each)
+    _, trials = families.read(shipped.find("families", "phantom_quick"), tmp_path)
+    assert [one.each[0].costs for one in trials] == [True, True, False, False]
+
+
 def test_the_mistakes_of_all_members_are_told_at_once(family: Path, tmp_path: Path) -> None:
     broken = FAMILY.replace("network.width=0.25", "network.widht=0.25")
     family.write_text(broken + 'paper = "joint_reverse_mtl_2024/MTL7"\n')
@@ -82,8 +104,8 @@ def test_the_mistakes_of_all_members_are_told_at_once(family: Path, tmp_path: Pa
 def test_every_shipped_family_holds(path: Path, tmp_path: Path) -> None:
     declared, trials = families.read(path, tmp_path)
     assert declared.name == path.stem
-    hashes = [trial.recipe.sha256() for one in trials for trial in one.each]
-    assert len(set(hashes)) == len(hashes)
+    folders = [trial.folder for one in trials for trial in one.each]
+    assert len(set(folders)) == len(folders)
 
 
 def test_mtl_is_the_papers_five_steps(tmp_path: Path) -> None:
