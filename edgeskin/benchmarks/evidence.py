@@ -1,8 +1,11 @@
 """`evidence.json` of a Graph folder: what was measured on real images, one entry an evaluation, only ever appended.
 
-A bundle exported where no data is may rest on it (inherited), if the Graph is the same to the byte.
+A bundle exported where no data is may rest on it (inherited), if the Graph is the same to the byte. Each entry holds a
+checksum of itself, by which damage and a slip of the hand are seen; whoever means to deceive writes it anew. A bundle's
+report names the checksum of the entry that it rests on, so that a signature of the bundle covers it.
 """
 
+import hashlib
 import shlex
 from datetime import datetime, timezone
 from pathlib import Path
@@ -40,7 +43,8 @@ class EvidenceEntry(Frozen):
     graph_sha256: `Graph.sha256`. form: of the network in the columns `int8`, None for int8 itself. metadata: what the
     network was given beside the image, None where it takes the image alone. n: images of the split. data_list_sha256:
     hash of their sorted ids. tool_versions: by name, those that could change a figure. date: UTC, ISO 8601. subgroups,
-    curves, worst, seen_in_training, weakest: as in `AccuracyReport`.
+    curves, worst, seen_in_training, weakest: as in `AccuracyReport`. sha256: of all the rest, None in what an older
+    edgeskin wrote.
     """
 
     graph_sha256: str
@@ -60,6 +64,7 @@ class EvidenceEntry(Frozen):
     worst: dict[str, tuple[WorstCase, ...]] | None = None
     seen_in_training: tuple[str, ...] | None = None
     weakest: dict[str, Count] | None = None
+    sha256: str | None = None
 
     @model_validator(mode="after")
     def _of_its_images(self) -> "EvidenceEntry":
@@ -75,7 +80,7 @@ class EvidenceEntry(Frozen):
         """A measured report as evidence, dated now."""
         assert report.inherited_from is None, "evidence is measured, never inherited"
         return EvidenceEntry(
-            **report.model_dump(exclude={"inherited_from"}),
+            **report.model_dump(exclude={"inherited_from", "inherited_sha256"}),
             graph_sha256=graph_sha256,
             tool_versions=tool_versions,
             date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -87,8 +92,8 @@ class EvidenceEntry(Frozen):
         An fp32 or fp16 artifact is equivalent to the float network, so it inherits the float figures and drops nothing.
         """
         assert self.speaks_of(form)
-        own = {"graph_sha256", "tool_versions", "date"}
-        report = AccuracyReport(**self.model_dump(exclude=own), inherited_from=self.date)
+        own = {"graph_sha256", "tool_versions", "date", "sha256"}
+        report = AccuracyReport(**self.model_dump(exclude=own), inherited_from=self.date, inherited_sha256=self.sha256)
         if form not in _FLOAT:
             return report
         metrics = {name: figure.of_float() for name, figure in self.metrics.items()}
@@ -108,8 +113,13 @@ class EvidenceEntry(Frozen):
         """Whether its figures are those of a form: of its own, and of float, which every entry is measured beside."""
         return form in _FLOAT or form == (self.form or "int8")
 
+    def sealed(self) -> "EvidenceEntry":
+        """The same with the checksum of what it says now."""
+        text = files.json_text(self.model_dump(mode="json", exclude={"sha256"}))
+        return self.model_copy(update={"sha256": hashlib.sha256(text.encode()).hexdigest()})
 
-_LATER = ("metadata", "form", "subgroups", "curves", "worst", "seen_in_training", "weakest")
+
+_LATER = ("metadata", "form", "subgroups", "curves", "worst", "seen_in_training", "weakest", "sha256")
 """Keys that came later: entries without them keep their bytes."""
 _FLOAT: tuple[Form, ...] = ("fp32", "fp16")
 _WHOLE = 0.9
@@ -120,10 +130,10 @@ _ENTRIES = TypeAdapter(tuple[EvidenceEntry, ...])
 def read(path: Path) -> tuple[EvidenceEntry, ...]:
     """All entries, oldest first; none where the file does not exist yet.
 
-    Raises: GraphError that names the file and the wrong field.
+    Raises: GraphError that names the file and the wrong field, or the entry that was changed.
     """
     try:
-        return _ENTRIES.validate_json(path.read_bytes())
+        entries = _ENTRIES.validate_json(path.read_bytes())
     except FileNotFoundError:
         return ()
     except OSError as error:
@@ -131,6 +141,13 @@ def read(path: Path) -> tuple[EvidenceEntry, ...]:
     except ValidationError as error:
         problems = wrong_fields(error)
         raise GraphError(f"{path}: {problems}. Evidence is written by `edgeskin evaluate`, never by hand") from error
+    for entry in entries:
+        if entry.sha256 not in (None, entry.sealed().sha256):
+            raise GraphError(
+                f"{path}: the entry of {entry.date} on {entry.split} was changed since it was measured. Restore the "
+                "file, or remove the entry and measure again: edgeskin evaluate"
+            )
+    return entries
 
 
 def find(
@@ -214,4 +231,4 @@ def append(path: Path, entry: EvidenceEntry) -> None:
     where what is there cannot be read. Nothing is changed then.
     """
     refuse_second_test(path, entry.graph_sha256, entry.dataset, entry.split, entry.metadata)
-    files.write_json(path, _ENTRIES.dump_python((*read(path), entry), mode="json"))
+    files.write_json(path, _ENTRIES.dump_python((*read(path), entry.sealed()), mode="json"))

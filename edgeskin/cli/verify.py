@@ -10,7 +10,9 @@ from edgeskin.cli import terminal
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle that `edgeskin export` wrote.")],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A bundle that `edgeskin export` wrote, or a Graph folder.")
+    ],
     key: Annotated[
         Path | None,
         typer.Option(metavar="PEM", help="The public key that must have signed it; otherwise EDGESKIN_TRUSTED_KEY."),
@@ -21,7 +23,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
-    """Compare every file with the manifest, and see who signed.
+    """Compare every file with the manifest, and see who signed; the parts of a Graph folder with its parts.json.
 
 
     A damaged signature, or one of another manifest, is refused always; a bundle without one only where a key is given
@@ -33,9 +35,11 @@ def verify(
     from edgeskin.contract import bundle as bundles
     from edgeskin.contract import signature
     from edgeskin.errors import BundleError
+    from edgeskin.graph.folder import SEAL, Graph
 
-    problems = list(bundles.verify(bundle))
     manifest = bundle / bundles.MANIFEST
+    is_graph = (bundle / SEAL).is_file() and not manifest.exists()
+    problems = list(Graph.open(bundle).changed() if is_graph else bundles.verify(bundle))
     trusted = key or signature.trusted()
     signer, genuine = None, False
     try:
@@ -58,7 +62,7 @@ def verify(
         say = terminal.words(quiet)
         if not quiet:
             by = f", signed by the key {signer}" if genuine else ""
-            typer.echo(f"{bundle}: every file is as it was exported{by}")
-        for doubt in () if genuine else signature.doubts(manifest):
+            typer.echo(f"{bundle}: every file is as it was {'written' if is_graph else 'exported'}{by}")
+        for doubt in () if genuine or is_graph else signature.doubts(manifest):
             say(doubt)
     raise typer.Exit(1 if problems else 0)

@@ -15,7 +15,7 @@ pair more than three.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy.typing as npt
 from edgeskin import files
 
 Float32: TypeAlias = npt.NDArray[np.float32]
+Mask: TypeAlias = npt.NDArray[np.bool_]
 Likeness: TypeAlias = Literal["file", "pixels", "photograph"]
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the name of a stage, what is done of it and its total."""
@@ -125,9 +126,9 @@ def near_duplicates(
     for done, candidate in enumerate(candidates, 1):
         a, b = prints[candidate.a], prints[candidate.b]
         if a.pixel_sha256 != b.pixel_sha256:
-            first = _orient(a.thumbnail, candidate.orientation)
-            second = _unsquash(b.thumbnail) if candidate.squashed else b.thumbnail
-            correlation = aligned_correlation(_illumination_free(first), _illumination_free(second))
+            first = orient(a.thumbnail, candidate.orientation)
+            second = unsquash(b.thumbnail) if candidate.squashed else b.thumbnail
+            correlation = aligned_correlation(illumination_free(first), illumination_free(second))
             pair = _pair(a, b, "photograph", round(correlation, 3))
             known = best.get((pair.first, pair.second))
             if correlation >= THRESHOLD and (known is None or known.correlation < pair.correlation):
@@ -142,20 +143,28 @@ def aligned_correlation(fixed: Float32, moving: Float32) -> float:
 
     Shapes: [64, 64] each -> −1 … 1.
     """
-    everywhere = np.ones(fixed.shape, np.bool_)
-    plain = _correlation(fixed, moving, everywhere)
+    return max(correlation(fixed, moved, common) for moved, common in alignments(fixed, moving))
+
+
+def alignments(fixed: Float32, moving: Float32) -> Iterator[tuple[Float32, Mask]]:
+    """One thumbnail as it stands and, where there is one, in its best affine alignment with another; what they share.
+
+    Shapes: [64, 64] each -> [64, 64].
+    """
+    yield moving, np.ones(fixed.shape, np.bool_)
     warp = np.eye(2, 3, dtype=np.float32)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-3)
     try:
         _, warp = cv2.findTransformECC(fixed, moving, warp, cv2.MOTION_AFFINE, criteria, None, 3)
     except cv2.error:  # It did not converge: there is nothing to align.
-        return plain
+        return
     if not np.isfinite(warp).all():
-        return plain
+        return
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = cv2.warpAffine(moving, warp, (SIDE, SIDE), flags=flags)
     common = cv2.warpAffine(np.ones_like(moving), warp, (SIDE, SIDE), flags=flags) > 0.99
-    return max(plain, _correlation(fixed, moved, common) if common.mean() >= _MIN_OVERLAP else -1.0)
+    if common.mean() >= _MIN_OVERLAP:
+        yield np.asarray(moved, np.float32), common
 
 
 @dataclass(frozen=True)
@@ -175,7 +184,7 @@ def _candidates(prints: Sequence[Print], split: str | None, progress: Progress |
     if len(set(splits.tolist())) < 2:
         return []
     images = _descriptors(one.thumbnail for one in prints)
-    others = (_flat(images), _flat(_descriptors(_unsquash(one.thumbnail) for one in prints)))
+    others = (_flat(images), _flat(_descriptors(unsquash(one.thumbnail) for one in prints)))
     kinds = [(orientation, squashed) for orientation in range(8) for squashed in (False, True)]
     found: list[_Candidate] = []
     for start in range(0, len(wanted), _BLOCK):
@@ -183,7 +192,7 @@ def _candidates(prints: Sequence[Print], split: str | None, progress: Progress |
         scores = np.full((len(block), len(prints)), -1, np.float32)
         best_kind = np.zeros(scores.shape, np.int8)
         for index, (orientation, squashed) in enumerate(kinds):
-            score = _flat(np.stack([_orient(images[one], orientation) for one in block])) @ others[squashed].T
+            score = _flat(np.stack([orient(images[one], orientation) for one in block])) @ others[squashed].T
             best_kind[score > scores] = index
             np.maximum(scores, score, out=scores)
         scores[splits[block, None] == splits] = -1
@@ -202,7 +211,7 @@ def _candidates(prints: Sequence[Print], split: str | None, progress: Progress |
 def _descriptors(thumbnails: Iterable[Float32]) -> Float32:
     """Illumination-free miniatures of unit norm (zero where an image is flat). Shapes: -> [images, 24, 24]."""
     small = (cv2.resize(image, (_COARSE_SIDE, _COARSE_SIDE), interpolation=cv2.INTER_AREA) for image in thumbnails)
-    even = np.stack([_illumination_free(image, blur=2.0) for image in small])
+    even = np.stack([illumination_free(image, blur=2.0) for image in small])
     return np.asarray(even / np.maximum(np.linalg.norm(even, axis=(1, 2), keepdims=True), 1e-6), np.float32)
 
 
@@ -210,7 +219,7 @@ def _flat(images: Float32) -> Float32:
     return images.reshape(len(images), -1)
 
 
-def _illumination_free(image: Float32, blur: float = 4.0) -> Float32:
+def illumination_free(image: Float32, blur: float = 4.0) -> Float32:
     """What remains of a log image without its low frequencies and its local contrast; mean zero. `blur` in pixels."""
     high = image - cv2.GaussianBlur(image, (0, 0), blur, borderType=cv2.BORDER_REFLECT)
     variance = cv2.GaussianBlur(high * high, (0, 0), 1.5 * blur, borderType=cv2.BORDER_REFLECT)
@@ -219,13 +228,13 @@ def _illumination_free(image: Float32, blur: float = 4.0) -> Float32:
     return np.asarray(even - even.mean(), np.float32)
 
 
-def _orient(image: Float32, orientation: int) -> Float32:
+def orient(image: Float32, orientation: int) -> Float32:
     """One of the eight turned and mirrored copies, 0 to 7."""
     turned = np.rot90(image, orientation % 4)
     return np.ascontiguousarray(turned[:, ::-1] if orientation >= 4 else turned)
 
 
-def _unsquash(image: Float32) -> Float32:
+def unsquash(image: Float32) -> Float32:
     """The centre crop of a 4:3 photo that was squashed to a square: the middle three quarters of its width."""
     margin = image.shape[1] // 8
     return np.asarray(
@@ -233,7 +242,8 @@ def _unsquash(image: Float32) -> Float32:
     )
 
 
-def _correlation(a: Float32, b: Float32, where: npt.NDArray[np.bool_]) -> float:
+def correlation(a: Float32, b: Float32, where: Mask) -> float:
+    """Of two images where a mask says; −1 where one of them is flat."""
     x, y = a[where] - a[where].mean(), b[where] - b[where].mean()
     norm = float(np.linalg.norm(x) * np.linalg.norm(y))
     return float(x @ y) / norm if norm > 0 else -1.0

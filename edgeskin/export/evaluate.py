@@ -53,12 +53,13 @@ def evaluate(
 
     metadata: see `given`. form: another one of the quantized network instead of int8 itself.
     Raises: EdgeskinError where the test split was measured before with this Graph, or as `given`; GraphError where its
-    folder cannot take evidence; DataError as `cases_of`; all before anything is measured.
+    folder cannot take evidence or was changed; DataError as `cases_of`; all before anything is measured.
     """
     folder = open_like(data, graph.card.provenance.data)
     split, metadata = canonical(split), given(graph.card, metadata)
     evidence.refuse_second_test(graph.evidence, graph.sha256, folder.layout.name, split, metadata)
     demand_room(graph)
+    graph.demand_unchanged()
     cases = cases_of(graph, folder, split)
     with opened(graph, form) as (fp32, int8):
         beside = "" if metadata is None else f", metadata {metadata}"

@@ -29,7 +29,7 @@ from edgeskin.export.quantize import convert, snap_biases
 from edgeskin.export.subjects import Subject, subjects
 from edgeskin.export.trace import trace
 from edgeskin.graph import lint
-from edgeskin.graph.folder import TRAINING_IDS, Graph
+from edgeskin.graph.folder import TRAINING_IDS, TRAINING_PRINTS, Graph
 from edgeskin.graph.ir import Network, Sigmoid, Softmax
 from edgeskin.graph.write import write_onnx
 from edgeskin.targets.base import Session
@@ -89,6 +89,9 @@ def graph_from_run(run: Path, folder: Path) -> Graph:
         files.write_bytes(building / "checkpoint.safetensors", safetensors.torch.save(weights))
         files.write_json(building / "evidence.json", [])
         files.write_text(building / TRAINING_IDS, "\n".join(record.train_ids))
+        if (run / TRAINING_PRINTS).is_file():
+            files.copy(run / TRAINING_PRINTS, building / TRAINING_PRINTS)
+        Graph.open(building).seal()
     return Graph.open(folder)
 
 

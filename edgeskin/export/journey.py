@@ -24,7 +24,7 @@ from edgeskin.export.form import form_of
 from edgeskin.export.golden import Golden
 from edgeskin.export.measure import measure
 from edgeskin.export.profile import Profile
-from edgeskin.graph.folder import PARTS, TRAINING_IDS, Graph
+from edgeskin.graph.folder import LATER, PARTS, TRAINING_PRINTS, Graph
 from edgeskin.targets.base import Artifact
 from edgeskin.targets.tensorrt.deploy import RECIPE
 
@@ -90,7 +90,9 @@ def _demand_bundle(folder: Path, say: Say) -> None:
 def _is_traced(place: Path, state: str) -> bool:
     """Whether a run's Graph folder is complete and of the run's present state."""
     stamp = place / _STAMP
-    needed = set(PARTS) - {TRAINING_IDS}  # Beside a run that was traced by an older edgeskin its run.json has them.
+    needed = set(PARTS) - LATER  # Beside a run that was traced by an older edgeskin its run.json has the ids.
+    if (place.parent / TRAINING_PRINTS).exists():
+        needed.add(TRAINING_PRINTS)
     return stamp.is_file() and stamp.read_text() == state and all((place / part).exists() for part in needed)
 
 
@@ -233,18 +235,20 @@ def judge(
 
 
 def _demand_of(opened: Bundle, written: Report) -> None:
-    """Raises: BundleError where a report speaks of another artifact, or of one made of another Graph."""
+    """Raises: BundleError where a report speaks of another artifact, another Graph or other golden cases."""
     manifest = opened.manifest
     told = (written.target, written.precision, written.artifact, written.graph_sha256, written.artifact_sha256)
     listed = (manifest.target, manifest.precision, manifest.artifact, manifest.graph_sha256)
-    if told != (*listed, files.sha256(opened.artifact)):
+    cases = files.sha256(opened.golden) if opened.golden.is_dir() else ""
+    if told != (*listed, files.sha256(opened.artifact)) or written.golden_sha256 not in (None, cases):
         raise BundleError(
-            f"{opened.folder / report.JSON_NAME}: is about another artifact than the one that lies here. Take a fresh "
-            "copy of the bundle, or export it again"
+            f"{opened.folder / report.JSON_NAME}: is about another artifact, or other golden cases, than lie here. "
+            "Take a fresh copy of the bundle, or export it again"
         )
 
 
 def _golden(graph: Graph) -> Golden:
+    graph.demand_unchanged()
     cases = golden.read(graph.golden, graph.card)
     changed = cases.changed_inputs()
     if changed:
@@ -278,6 +282,7 @@ def _report(
         artifact=artifact.path.relative_to(bundle_folder).as_posix(),
         artifact_sha256=files.sha256(artifact.path),
         graph_sha256=graph.sha256,
+        golden_sha256=files.sha256(bundle_folder / "golden"),
         profile=profile.name,
         gate=profile.gate,
         measurements=measured,

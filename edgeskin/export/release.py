@@ -38,7 +38,8 @@ def release(
         for part in (*PARTS, REPAIR):
             if (graph.folder / part).exists():
                 files.copy(graph.folder / part, building / part)
-        if Graph.open(building).sha256 != graph.sha256:
+        copied = Graph.open(building)
+        if copied.sha256 != graph.sha256 or copied.changed():
             raise GraphError(f"{graph.folder}: was changed while it was judged. Release it again")
         card.write(building, done.report, graph)
         # What it was released by, for a comparison with later ones.

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeskin.benchmarks import device
 from edgeskin.contract.declaration import wrong_fields
+from edgeskin.data import fingerprint
 from edgeskin.data.cases import Case, Cases, data_list_sha256, read_image
 from edgeskin.data.contamination import known_pairs
 from edgeskin.data.duplicates import Print, Progress, exact_duplicates, near_duplicates
@@ -36,11 +37,11 @@ class Unseen:
 
 def unseen(graph: Graph, cases: Sequence[Case], folder: Cases, progress: Progress) -> Unseen:
     """The cases without those that are the same photograph as one that the network was trained on: by the pairs that
-    the folder lists, and, of the training images that the folder holds, by file, by pixels and by looks. Of cases with
-    the same pixels the first one counts.
+    the folder lists, by the prints that the Graph folder keeps of its training images, and, of those that the data
+    folder holds, by file, by pixels and by looks. Of cases with the same pixels the first one counts.
 
     Raises: DataError where the network was trained on one of the cases itself, nothing is left, or an image is
-    unreadable; GraphError, RunError as `trained_on`.
+    unreadable; GraphError for damaged prints; GraphError, RunError as `trained_on`.
     """
     learnt = trained_on(graph)
     if learnt is None:
@@ -56,13 +57,18 @@ def unseen(graph: Graph, cases: Sequence[Case], folder: Cases, progress: Progres
     held = [case for case in folder.cases if case.image_id in learnt]
     prints = _prints(cases, held, progress)
     left_out = ids & (_listed(folder, learnt) | _alike(prints, progress))
+    kept_prints = graph.training_prints.is_file()
+    if kept_prints:
+        known = fingerprint.read(graph.training_prints, len(learnt))
+        thumbnails = [one.thumbnail for one in prints[: len(cases)]]
+        left_out |= {cases[place].image_id for place in fingerprint.copies(thumbnails, known, progress)}
     cautions = []
     if left_out:
         cautions.append(
             f"{len(left_out)} of {len(ids)} images are left out, each the same photograph as one that the network was "
             f"trained on: {_few(sorted(left_out))}"
         )
-    if len(held) < len(learnt):
+    if len(held) < len(learnt) and not kept_prints:
         cautions.append(
             f"{len(learnt) - len(held)} of the {len(learnt)} training images are not in {folder.folder.name}: whether "
             "other copies of them are measured is not known"

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor
 
 from edgeskin.contract.model import HeadSpec
+from edgeskin.data import fingerprint
 from edgeskin.data.labels import Truth
 from edgeskin.errors import RunError
+from edgeskin.graph.folder import TRAINING_PRINTS
 from edgeskin.models.start import start_encoder
 from edgeskin.train import score
 from edgeskin.train.balance import balance_for, balanced_weights
@@ -60,6 +63,7 @@ def train(
         processes.demand_even_batches(recipe)
         chosen = planned or plan(recipe, places)
         record = processes.agree(lambda: _open_run(recipe, places, chosen, processes, resume))
+        processes.agree(lambda: _keep_prints(places.run / TRAINING_PRINTS, chosen))
         if record.finished:
             return record
         teacher = teacher_for(recipe, processes.device)
@@ -128,6 +132,12 @@ def _open_run(recipe: Recipe, places: Places, planned: Plan, processes: Processe
     )
     write_run(places.run, record)
     return record
+
+
+def _keep_prints(path: Path, planned: Plan) -> None:
+    """What other copies of the training images are known by; a run from before they were kept is given them."""
+    if not path.exists():
+        fingerprint.write(path, planned.train.cases)
 
 
 class _Session:

@@ -35,7 +35,29 @@ def test_evidence_holds_what_the_design_asks_for(tmp_path, entry):
     assert written["metrics"]["mask_jaccard"]["float"] == 0.766
     assert written["metrics"]["mask_jaccard"]["int8"] == 0.765
     assert len(written["metrics"]["mask_jaccard"]["ci95"]) == 2
-    assert evidence.read(path) == (entry,)
+    assert evidence.read(path) == (entry.sealed(),)
+
+
+def test_a_figure_that_was_changed_by_hand_is_seen(tmp_path, entry):
+    path = tmp_path / "evidence.json"
+    evidence.append(path, entry)
+    whole = path.read_text()
+    value = json.loads(whole)
+    value[0]["metrics"]["mask_jaccard"]["drop_upper95"] *= 0.5
+    path.write_text(json.dumps(value))
+    with pytest.raises(GraphError, match=r"evidence\.json: the entry of .* on .* was changed since it was measured"):
+        evidence.read(path)
+    (value,) = json.loads(whole)
+    path.write_text(json.dumps([{key: value[key] for key in value if key != "sha256"}]))
+    assert evidence.read(path) == (entry,), "an older edgeskin wrote no checksum"
+
+
+def test_what_rests_on_an_entry_names_its_checksum(tmp_path, entry):
+    path = tmp_path / "evidence.json"
+    evidence.append(path, entry)
+    (value,) = json.loads(path.read_text())
+    for form in ("int8", "fp32"):
+        assert evidence.read(path)[0].inherited(form).inherited_sha256 == value["sha256"]
 
 
 def test_earlier_entries_are_kept_to_the_byte(tmp_path, entry):
@@ -213,7 +235,7 @@ def test_subgroups_curves_and_worst_cases_come_back_from_evidence(tmp_path, meas
     evidence.append(tmp_path / "evidence.json", EvidenceEntry.of(report, GRAPH, {}))
     (entry,) = evidence.read(tmp_path / "evidence.json")
     inherited = entry.inherited("int8")
-    assert inherited.model_copy(update={"inherited_from": None}) == report
+    assert inherited.model_copy(update={"inherited_from": None, "inherited_sha256": None}) == report
 
 
 def test_a_float_artifact_inherits_floats_subgroups_and_curves_but_not_the_worst_cases_of_int8(measured):

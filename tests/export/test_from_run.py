@@ -97,7 +97,7 @@ def test_the_card_tells_where_the_network_comes_from(tiny_run: Path, tiny_graph:
 def test_exporting_twice_gives_the_same_bytes(tiny_run: Path, tiny_graph: Graph, tmp_path: Path) -> None:
     again = graph_from_run(tiny_run, tmp_path / "graph")
     parts = [path.relative_to(tiny_graph.folder) for path in tiny_graph.folder.rglob("*") if path.is_file()]
-    assert len(parts) == 7 + 2 + 2 * 32  # the files beside golden/, golden.json and outputs.npz, photos and inputs
+    assert len(parts) == 9 + 2 + 2 * 32  # the files beside golden/, golden.json and outputs.npz, photos and inputs
     for part in sorted(parts):
         assert files.sha256(again.folder / part) == files.sha256(tiny_graph.folder / part), part
     assert again.sha256 == tiny_graph.sha256

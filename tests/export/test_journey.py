@@ -440,7 +440,7 @@ def test_tracing_again_keeps_the_evidence_and_fails_without_a_trace(
     (run / "run.json").write_text('{"more": "epochs"}')
     graph = journey.find_graph(run)
     assert graph.folder == run / "graph"
-    assert evidence.read(graph.evidence) == (looked_at_test,)
+    assert evidence.read(graph.evidence) == (looked_at_test.sealed(),)
     assert (graph.folder / "run.sha256").read_text() == files.sha256(run / "run.json")
     (run / "run.json").write_text("broken")
     before = contents(run)

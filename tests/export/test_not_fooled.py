@@ -5,10 +5,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from edgeskin import shipped
+from edgeskin.cli import app
 from edgeskin.contract import bundle as bundles
-from edgeskin.errors import BundleError
+from edgeskin.errors import BundleError, GraphError
 from edgeskin.export import journey
+from edgeskin.export.evaluate import evaluate
+from edgeskin.export.profile import Profile
+from edgeskin.graph.folder import Graph
 
 
 @pytest.fixture
@@ -33,6 +40,10 @@ def sealed_again(folder: Path, graph_sha256: str | None = None) -> None:
 def edited(folder: Path, **changes: object) -> None:
     path = folder / "report.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def verified(folder: Path) -> Result:
+    return CliRunner().invoke(app, ["verify", str(folder)])
 
 
 def test_an_untouched_bundle_is_judged(copy: Path) -> None:
@@ -66,6 +77,58 @@ def test_a_report_about_another_graph_is_refused(copy: Path) -> None:
     sealed_again(copy, graph_sha256="b" * 64)
     with pytest.raises(BundleError, match="is about another artifact"):
         journey.judge(copy)
+
+
+def test_golden_cases_that_were_swapped_in_a_bundle_are_refused_although_the_manifest_was_too(copy: Path) -> None:
+    photos = copy / "golden" / "photos"
+    shutil.copy(photos / "01.png", photos / "00.png")
+    with pytest.raises(BundleError, match=r"golden/photos/00\.png: changed"):
+        journey.judge(copy)
+    sealed_again(copy)
+    with pytest.raises(BundleError, match="other golden cases"):
+        journey.judge(copy)
+    shutil.rmtree(copy / "golden")
+    sealed_again(copy)
+    with pytest.raises(BundleError, match="other golden cases"):
+        journey.judge(copy)
+
+
+@pytest.mark.parametrize("part", ["golden/golden.json", "golden/photos/00.png", "chain.json", "model.json"])
+def test_a_graph_folder_that_was_changed_is_exported_evaluated_and_verified_no_more(
+    graph: Graph, phantom_data: Path, tmp_path: Path, part: str
+) -> None:
+    (graph.folder / "chain.json").write_text("[]")
+    graph.seal()
+    assert verified(graph.folder).exit_code == 0
+    path = graph.folder / part
+    path.write_bytes(path.read_bytes() + b" ")
+    changed = Graph.open(graph.folder)
+    for step in (
+        lambda: journey.export(changed, Profile.find("desktop"), tmp_path / "out"),
+        lambda: evaluate(changed, phantom_data, "val"),
+    ):
+        with pytest.raises(GraphError, match="not the Graph folder that was written"):
+            step()
+    found = verified(graph.folder)
+    assert found.exit_code == 1
+    assert ("of another network" if part == "model.json" else f"{part.partition('/')[0]}: changed") in found.output
+
+
+def test_a_part_that_is_missing_or_was_put_there_is_seen(graph: Graph) -> None:
+    (graph.folder / "chain.json").write_text("[]")
+    graph.seal()
+    (graph.folder / "chain.json").unlink()
+    graph.training_prints.write_bytes(b"")
+    assert graph.changed() == ("chain.json: missing", "training_prints.npy: extra, not in parts.json")
+    (graph.folder / "parts.json").write_text("{}")
+    with pytest.raises(GraphError, match=r"parts\.json: cannot be read"):
+        graph.changed()
+
+
+def test_the_released_network_is_as_it_was_written() -> None:
+    released = Graph.open(shipped.default_release())
+    assert (released.folder / "parts.json").is_file()
+    assert released.changed() == ()
 
 
 @pytest.mark.parametrize("figure", ["NaN", "Infinity", "-Infinity", "-1", "null"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeskin.data import fingerprint
 from edgeskin.data.cases import Case, Cases, data_list_sha256, read_cases, read_image
 from edgeskin.errors import DataError, GraphError, RunError
 from edgeskin.export import evaluate
@@ -79,6 +80,40 @@ def test_a_copy_of_a_training_image_under_another_name_is_left_out(graph: Graph,
     kept = [one for one in ids_of(data.split("val")) if one != mine.image_id]
     assert report.data_list_sha256 == data_list_sha256(kept)
     assert any("1 of 9 images are left out, each the same photograph" in each for each in report.cautions)
+
+
+@pytest.mark.parametrize("change", [np.asarray, recoloured])
+def test_a_training_image_under_another_name_is_left_out_where_the_data_holds_none_of_training(
+    graph: Graph, data: Cases, phantom_data: Path, change
+) -> None:
+    """Its print is all that is known of it."""
+    train = read_cases(phantom_data).split("train")
+    trained = knowing(graph, ids_of(train))
+    fingerprint.write(trained.training_prints, train)
+    mine = data.split("val")[3]
+    Image.fromarray(change(read_image(train[2]))).save(mine.image)
+    table = data.folder / "labels.csv"
+    rows = [row for row in table.read_text().splitlines() if row.partition(",")[0] not in ids_of(train)]
+    table.write_text("\n".join(rows) + "\n")
+    elsewhere = read_cases(data.folder)
+    found = of_val(trained, elsewhere)
+    assert found.left_out == (mine.image_id,)
+    assert len(found.cautions) == 1, "nothing is unknown: each print is at hand"
+    trained.training_prints.unlink()
+    unknown = of_val(trained, elsewhere)
+    assert unknown.left_out == ()
+    assert "the 60 training images are not in data" in unknown.cautions[0]
+
+
+def test_prints_of_other_images_than_those_of_the_list_are_refused(graph: Graph, data: Cases) -> None:
+    train = data.split("train")
+    trained = knowing(graph, ids_of(train))
+    fingerprint.write(trained.training_prints, train[1:])
+    with pytest.raises(GraphError, match=r"training_prints\.npy: is not uint8 of the shape \(60, 98\)"):
+        of_val(trained, data)
+    trained.training_prints.write_bytes(b"PRINTS")
+    with pytest.raises(GraphError, match=r"training_prints\.npy: cannot be read"):
+        of_val(trained, data)
 
 
 def test_a_copy_of_the_file_itself_is_left_out(graph: Graph, data: Cases) -> None:

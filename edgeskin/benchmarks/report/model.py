@@ -30,6 +30,7 @@ class Report(Frozen):
 
     name, version: of the network, from its model card. precision: the one used. form: what the artifact computes, where
     the precision alone does not tell. artifact: relative path within the bundle.
+    golden_sha256: of the golden cases, as the Graph's parts.json has it; None in what an older edgeskin wrote.
     profile, gate: their names. gate_sha256: `Gate.sha256` of it; None in what an older edgeskin wrote.
     cautions: what a reader must know beside the figures, on top of those of the data set.
     next_commands: what to do next, as (word, command line), such as ("Predict", "edgeskin predict …"). attestations: of
@@ -48,6 +49,7 @@ class Report(Frozen):
     artifact: str
     artifact_sha256: str
     graph_sha256: str
+    golden_sha256: str | None = None
     profile: str
     gate: str
     gate_sha256: str | None = None

@@ -20,7 +20,7 @@ from edgeskin.export.evaluate import SELECT, Say
 from edgeskin.export.measure import size_mib
 from edgeskin.export.profile import Profile
 from edgeskin.export.repair.images import Errors, Images, errors_of, is_worse
-from edgeskin.graph.folder import PARTS, Graph
+from edgeskin.graph.folder import PARTS, SEAL, Graph
 from edgeskin.graph.ir import Network
 from edgeskin.graph.island import Group, Way, float_nodes, groups, in_float, keep_float
 from edgeskin.graph.lint import float_tail
@@ -201,6 +201,7 @@ class Candidates:
                     files.copy(self.graph.folder / part, building / part)
             files.write_json(building / "evidence.json", [])
             files.write_json(building / FILE, repair.model_dump(mode="json"))
+            Graph.open(building).seal()
         return Graph.open(place)
 
     def _fill(self, folder: Path, network: Network) -> ModelCard:
@@ -214,7 +215,7 @@ class Candidates:
 
 _DROP, _BOUND = "_drop", "_drop_upper95"
 """How the gate calls a drop, and its bound, which `select` alone is too small to show."""
-_CHANGED = ("fp32.onnx", "int8.onnx", "model.json", "golden", "chain.json", "evidence.json")
+_CHANGED = ("fp32.onnx", "int8.onnx", "model.json", "golden", "chain.json", "evidence.json", SEAL)
 """Parts of a Graph that a repaired one has of its own; the chain of hops led to another int8.onnx, and is left out."""
 
 
