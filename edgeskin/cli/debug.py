@@ -51,27 +51,26 @@ def debug(
         value = {"first": first, "exit_code": found.exit_code, **found.model_dump(mode="json")}
         typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
     else:
-        for line in _lines(found, worst, quiet):
+        for line in _lines(found, worst, quiet, named=graph is not None):
             typer.echo(line)
     if svg is not None:
         say(f"Picture:   {svg}")
     raise typer.Exit(found.exit_code)
 
 
-def _lines(found: "Diagnosis", worst: int, quiet: bool) -> Iterator[str]:
+def _lines(found: "Diagnosis", worst: int, quiet: bool, named: bool) -> Iterator[str]:
+    """named: whether nodes are named wherever something diverges."""
+    from edgeskin.benchmarks.report.words import many
+
     if not quiet:
-        shown = f"{len(found.cases)} golden cases (· is shown, not judged)"
+        shown = f"{many(len(found.cases), 'golden case')} (· is shown, not judged)"
         yield f"{found.bundle}: {found.target} {found.precision}, {shown}"
         for step in found.steps:
             yield from _tree(step, worst)
-        if found.not_compared is not None:
-            yield f"  … {found.not_compared}"
     first = found.first
-    if first is None:
-        yield "nothing diverges"
-        return
-    what = first.tensor if first.node is None else f"{first.node} ({first.kind})"
-    yield f"first divergence: {what}, in {first.step}: {'; '.join(first.reasons)}"
+    yield found.verdict if first is None else f"{found.verdict}: {'; '.join(first.reasons)}"
+    if first is not None and first.node is None and not named:
+        yield "To name the node: --from RUN or GRAPH"
 
 
 def _tree(step: "Step", worst: int) -> Iterator[str]:

@@ -80,10 +80,22 @@ def test_json_holds_every_tensor_and_the_picture_lies_where_it_was_asked_for(
     assert {path: path.read_bytes() for path in damaged.rglob("*") if path.is_file()} == before
 
 
+def test_without_the_graph_a_divergence_ends_with_how_to_name_its_node(
+    edgeskin, damaged: Path, small_graph: "Graph"
+) -> None:
+    done = edgeskin("debug", damaged, "--quiet")
+    assert done.code == 3
+    told, way = done.out.splitlines()
+    assert told.startswith("first divergence: ")
+    assert way == "To name the node: --from RUN or GRAPH"
+    assert "To name" not in edgeskin("debug", damaged, "--from", small_graph.folder, "--cases", 1).out
+
+
 def test_without_the_graph_the_tree_tells_how_to_see_more(edgeskin, bundle: Path) -> None:
     done = edgeskin("debug", bundle, "--cases", 1)
     assert done.code == 0
     assert "--from RUN or GRAPH" in done.out
+    assert done.out.startswith(f"{bundle}: onnx int8, 1 golden case (")
 
 
 def test_what_cannot_be_compared_is_an_error(edgeskin, bundle: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Where a bundle diverges: nowhere as it is exported; where it was damaged, at that very node."""
 
+import re
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from edgeskin.export import golden, journey
 from edgeskin.export.debug import Diagnosis, compare, debug
 from edgeskin.export.debug.differences import differences
 from edgeskin.export.debug.engines import OnnxEngine
-from edgeskin.export.debug.picture import to_svg
+from edgeskin.export.debug.picture import PANEL, to_svg
 from edgeskin.export.profile import Profile
 from edgeskin.graph import execute
 from edgeskin.graph.folder import Graph
@@ -159,6 +160,8 @@ def test_what_no_engine_here_runs_is_compared_by_its_bytes_and_waits(small_graph
     assert (found.first, found.exit_code) == (None, 4)
     assert found.not_compared is not None
     assert "nothing on this machine runs coreml" in found.not_compared
+    assert found.verdict == f"pending: nothing diverges so far, but {found.not_compared}"
+    assert "pending: nothing diverges so far" in to_svg(found)
     assert "by edgeskin's executor, from the saved bytes" in found.steps[-1].notes
 
 
@@ -355,11 +358,16 @@ def test_the_picture_names_the_first_divergence_and_is_for_light_and_dark_pages(
     )
     text = to_svg(found)
     svg = ET.fromstring(text)
-    assert "prefers-color-scheme:dark" in text
-    assert "first divergence: encoder.deep, int8.onnx → model.onnx" in text
+    assert "prefers-color-scheme: dark" in text
+    assert "first divergence: encoder.deep (Conv), in int8.onnx → model.onnx" in text
     space = "{http://www.w3.org/2000/svg}"
-    bad = [circle for circle in svg.iter(f"{space}circle") if circle.get("class") == "bad"]
+    bad = [circle for circle in svg.iter(f"{space}circle") if "bad" in circle.get("class", "").split()]
     assert len(bad) == 2, "one in the legend, one at the node"
+    (name,) = [word for word in svg.iter(f"{space}text") if word.get("class") == "label bad"]
+    (flag,) = [line for line in svg.iter(f"{space}line") if line.get("class") == "flag"]
+    highest = float(flag.get("y2", "0")) - PANEL
+    assert name.text == "encoder.deep"
+    assert float(name.get("y", "0")) <= highest, "the name lies over no bar"
     width, height = float(svg.get("width", "0")), float(svg.get("height", "0"))
     for circle in svg.iter(f"{space}circle"):
         assert 0 < float(circle.get("cx", "-1")) < width
@@ -369,6 +377,6 @@ def test_the_picture_names_the_first_divergence_and_is_for_light_and_dark_pages(
 def test_the_picture_of_an_untouched_bundle_has_nothing_red(bundle: Path, small_graph: Graph) -> None:
     text = to_svg(debug(bundle, graph=small_graph, cases=1))
     assert "nothing diverges" in text
-    assert text.count('class="bad"') == 1, "the legend alone"
+    assert len(re.findall(r'class="(?:[a-z]+ )*bad"', text)) == 1, "the legend alone"
     assert "int8.onnx → model.onnx: all nodes are the same" in text
     assert "onnxruntime, every operator as written: no error above 1e-06" in text

@@ -44,6 +44,9 @@ def test_every_quantized_tensor_is_found_in_torch_and_nothing_diverges(
     found = debug(folder, graph=tiny_graph, run=tiny_run, cases=2)
     assert found.first is None
     steps = {step.name: step for step in found.steps}
+    order = list(steps)
+    assert order[0] == "QAT weights, not quantized → fake-quantized", "the chain begins where training ended"
+    assert order.index("biases on their grid → int8.onnx") < order.index("fp32.onnx → int8.onnx")
     for name in ("fake-quantized → converted", "biases on their grid → int8.onnx"):
         assert {tensor.tensor for tensor in steps[name].tensors if tensor.carried is None} == TAILS
     last = steps["biases on their grid → int8.onnx"]

@@ -153,10 +153,10 @@ def _from_graph(graph: Graph, run: Path | None, precision: Precision, cases: Gol
     if precision != "int8":
         return
     fp32, int8 = read(graph.fp32), read(graph.int8)
+    yield from _traced(graph, run, int8, cases)
     note = ("shown, not judged: int8.onnx was trained further, so its weights are others too",)
     yield compare.networks(f"{graph.fp32.name} → {graph.int8.name}", fp32, int8, cases, judged=False, notes=note)
     yield from _rounding(graph.int8.name, int8, precision, cases)
-    yield from _traced(graph, run, int8, cases)
 
 
 def _traced(graph: Graph, run: Path | None, int8: Network, cases: Golden) -> Iterator[Step]:

@@ -85,6 +85,11 @@ class Divergence(Frozen):
     kind: str | None = None
     reasons: tuple[str, ...] = ()
 
+    @property
+    def where(self) -> str:
+        """The node, or the output, and the step."""
+        return f"{self.tensor if self.node is None else f'{self.node} ({self.kind})'}, in {self.step}"
+
 
 class Diagnosis(Frozen):
     """A bundle compared with itself and with what it came from, tensor by tensor.
@@ -109,6 +114,15 @@ class Diagnosis(Frozen):
     def exit_code(self) -> int:
         """3 where something diverges, 4 where an engine elsewhere must still be compared, else 0."""
         return 3 if self.first is not None else 4 if self.not_compared is not None else 0
+
+    @property
+    def verdict(self) -> str:
+        """What was found, in a line."""
+        if self.first is not None:
+            return f"first divergence: {self.first.where}"
+        if self.not_compared is not None:
+            return f"pending: nothing diverges so far, but {self.not_compared}"
+        return "nothing diverges"
 
     def _divergences(self) -> Iterator[Divergence]:
         for step in self.steps:
