@@ -559,6 +559,7 @@ def test_a_drop_holds_in_every_subgroup(measured, card):
     [
         (group("sex", "male", BAD.model_copy(update={"n": 49})), "of 49 cases, fewer than 50"),
         (group("sex", "male", BAD, weakest=9), "of 9 cases of the rarest class, fewer than 10"),
+        (group("sex", "male", BAD, weakest=1), "of 1 case of the rarest class, fewer than 10"),
     ],
 )
 def test_a_subgroup_of_too_few_cases_is_reported_and_not_judged(measured, card, few, words):

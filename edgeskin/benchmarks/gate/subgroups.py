@@ -43,9 +43,9 @@ def _too_few(one: SubgroupFigure, metric: str, rules: Subgroups) -> str:
     figure, weakest = one.metrics.get(metric), one.weakest.get(metric, 0)
     n = figure.n if figure else 0
     if n < rules.minimum:
-        return f"{n} cases, fewer than {rules.minimum}"
+        return f"{n} case{'s'[: n != 1]}, fewer than {rules.minimum}"
     if weakest < rules.minimum_per_class:
-        return f"{weakest} cases of the rarest class, fewer than {rules.minimum_per_class}"
+        return f"{weakest} case{'s'[: weakest != 1]} of the rarest class, fewer than {rules.minimum_per_class}"
     return ""
 
 
