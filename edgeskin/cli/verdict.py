@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from edgeskin.benchmarks.report import Report
 
 MARKS: "dict[State, str]" = {"passed": "✓", "inherited": "✓", "reported": "·", "pending": "…", "failed": "✗"}
-_AGAINST: "tuple[State, ...]" = ("failed", "pending")
-"""What stands against a bundle."""
 
 
 def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose: bool) -> None:
@@ -49,9 +47,8 @@ def show(report: "Report", folder: Path, *, as_json: bool, quiet: bool, verbose:
         for promise in verdict.promises:
             typer.echo(f"  {MARKS[promise.state]} {promise.name}: {promise.sentence}")
     if not quiet:
-        for state in () if verbose else _AGAINST:
-            for names, sentence in verdict.told(state):
-                typer.echo(f"  {MARKS[state]} {names}: {sentence}")
+        for state, names, sentence in () if verbose else verdict.against:
+            typer.echo(f"  {MARKS[state]} {names}: {sentence}")
         typer.echo(f"  {report.verification}")
         for one in report.attestations:
             typer.echo(f"  attested by {one.sentence}")

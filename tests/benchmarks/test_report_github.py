@@ -2,7 +2,8 @@ import pytest
 import whole_report
 
 from edgeskin.benchmarks.gate import Gate, Promise, Verdict, judge
-from edgeskin.benchmarks.report import github
+from edgeskin.benchmarks.measurements import Measurements
+from edgeskin.benchmarks.report import github, html
 from edgeskin.errors import EdgeskinError
 
 
@@ -67,3 +68,17 @@ def test_a_summary_that_cannot_be_written_is_told_in_one_line(card, measured, tm
 @pytest.mark.parametrize(("environment", "runs"), [({}, False), ({"GITHUB_ACTIONS": "true"}, True)])
 def test_a_workflow_is_known_by_the_runners_own_variable(environment, runs):
     assert github.running(environment) is runs
+
+
+def test_one_reason_is_one_annotation_and_one_line_of_the_summary_and_the_page(card, measured, tmp_path):
+    gate = Gate(size_mib_max=9, latency_p90_ms_max=9, peak_memory_mib_max=9, speedup_vs_fp32_min=1)
+    why = dict.fromkeys(("size", "latency", "memory"), "no engine. There: edgeskin attest BUNDLE")
+    report = whole_report.report(card, Measurements(not_measured=why)).with_verdict(
+        judge(Measurements(not_measured=why), gate, card, "int8"), "g"
+    )
+    (line,) = github.annotations(report)
+    sentence = "not measured: no engine. There: edgeskin attest BUNDLE"
+    assert line == f"::error title=phantom onnx int8%3A speedup_vs_fp32 and 3 more failed::{sentence}"
+    github.summarize(report, tmp_path / "summary.md")
+    assert f"\n- failed: `speedup_vs_fp32 and 3 more` {sentence}\n" in (tmp_path / "summary.md").read_text()
+    assert html.render(report).count(sentence) == 1

@@ -72,11 +72,15 @@ class Verdict(Frozen):
         )
 
     @property
+    def against(self) -> tuple[tuple[State, str, str], ...]:
+        """What stands against it: state, names and sentence as `told`, what failed first."""
+        states: tuple[State, ...] = ("failed", "pending")
+        return tuple((state, *line) for state in states for line in self.told(state))
+
+    @property
     def trouble(self) -> str:
         """What stands against it, each on a line of its own below that of an error."""
-        against: tuple[State, ...] = ("failed", "pending")
-        lines = (f"\n  {state} {names}: {sentence}" for state in against for names, sentence in self.told(state))
-        return "".join(lines)
+        return "".join(f"\n  {state} {names}: {sentence}" for state, names, sentence in self.against)
 
     def at(self, place: Path) -> "Verdict":
         """The same for whoever knows where the bundle lies: hints name that place instead of BUNDLE."""

@@ -76,9 +76,8 @@ def _head(report: Report) -> str:
         f"**{verdict.state.capitalize()}** (exit code {verdict.exit_code}): gate {code(report.gate)}, "
         f"profile {code(report.profile)}; {counts(verdict)}.",
     ]
-    trouble = [*verdict.in_state("failed"), *verdict.in_state("pending")]
-    if trouble:
-        lines += ["", *(f"- {promise.state}: {code(promise.name)} {text(promise.sentence)}" for promise in trouble)]
+    if verdict.against:
+        lines += ["", *(f"- {state}: {code(names)} {text(sentence)}" for state, names, sentence in verdict.against)]
     return "\n".join([*lines, "", text(report.verification)])
 
 

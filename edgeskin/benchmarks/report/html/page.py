@@ -1,12 +1,12 @@
 """The page itself: verdict first, what stands against it, then everything that it rests on."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, starmap
 from pathlib import Path
 
 from edgeskin.benchmarks import latency
 from edgeskin.benchmarks.drawing import Child, Markup, element, joined
-from edgeskin.benchmarks.gate import Promise
+from edgeskin.benchmarks.gate import Promise, State
 from edgeskin.benchmarks.measurements import LatencyFigure, Measurements, MetricFigure, SpeedRatio
 from edgeskin.benchmarks.report.html import machine
 from edgeskin.benchmarks.report.html.accuracy import accuracy
@@ -85,7 +85,6 @@ def render(report: Report, pictures: Sequence[Picture] = ()) -> str:
 def _header(report: Report, title: str) -> Markup:
     verdict = report.verdict
     form = report.form or report.precision
-    trouble = [*verdict.in_state("failed"), *verdict.in_state("pending")]
     badge = element("span", f"{MARKS[verdict.state]} {verdict.state.capitalize()}", class_=f"badge {verdict.state}")
     inside = element(
         "div",
@@ -93,7 +92,7 @@ def _header(report: Report, title: str) -> Markup:
         element("p", f"{report.target} {form}, gate {report.gate}, profile {report.profile}", class_="kind"),
         element("div", badge, element("span", f"{counts(verdict)} (exit code {verdict.exit_code})"), class_="verdict"),
         element("p", report.verification),
-        element("ul", *map(_in_the_way, trouble), class_="trouble") if trouble else None,
+        element("ul", *starmap(_in_the_way, verdict.against), class_="trouble") if verdict.against else None,
         _navigation(report),
     )
     return element("header", inside, aria_label=title)
@@ -104,9 +103,8 @@ def _navigation(report: Report) -> Markup:
     return element("nav", *(element("a", name, href=f"#{anchor}") for anchor, name in there.items()), aria_label="Page")
 
 
-def _in_the_way(promise: Promise) -> Markup:
-    name = element("code", promise.name)
-    return element("li", state(promise.state), " ", name, f" {promise.sentence}", class_=promise.state)
+def _in_the_way(came_out: State, names: str, sentence: str) -> Markup:
+    return element("li", state(came_out), " ", element("code", names), f" {sentence}", class_=came_out)
 
 
 # --- the main figures ---
