@@ -27,7 +27,8 @@ from edgeskin.data.duplicates import Progress
 from edgeskin.data.sets import open_like
 from edgeskin.errors import DataError, GraphError, RunError
 from edgeskin.export.evaluate import Say, canonical, cases_of, demand_room, given, on_cases, opened, silent
-from edgeskin.export.unseen import trained_on
+from edgeskin.export.unseen import Unseen, trained_on
+from edgeskin.export.unseen import unseen as without_copies
 from edgeskin.graph.folder import Graph
 from edgeskin.targets.base import Float32, UInt8
 
@@ -94,7 +95,8 @@ def evaluate(
     progress: Progress = silent,
 ) -> Averaged:
     """Measure the average of several networks, float and int8, and write it to `out`; a network that has no evidence
-    on these images yet is measured alone too, and its evidence says so.
+    on these images yet is measured alone too, and its evidence says so. Other copies of images that one of them was
+    trained on are left out of the average.
 
     split, metadata: as `export.evaluate.evaluate`; val, test or both.
     Raises: GraphError where the networks do not answer the same questions alike; DataError for a split that folds
@@ -112,24 +114,29 @@ def evaluate(
         demand_room(graph)
     cases = cases_of(first, folder, split)
     _demand_unseen(graphs, cases, split)
-    images = data_list_sha256(case.image_id for case in cases)
+    fresh = [without_copies(graph, cases, folder, progress) for graph in graphs]
+    by_all = Unseen.by_all(fresh)
     alone: list[tuple[Graph, AccuracyReport]] = []
     card = _card(graphs)
     with ExitStack() as stack:
         pairs = [stack.enter_context(opened(graph)) for graph in graphs]
 
-        def measured(card: ModelCard, fp32: Network, int8: Network) -> AccuracyReport:
-            return on_cases(
-                card, fp32, int8, cases, layout=folder.layout, split=split, metadata=metadata, progress=progress
+        def measured(card: ModelCard, fp32: Network, int8: Network, shown: Unseen) -> AccuracyReport:
+            layout = folder.layout
+            return shown.noted(
+                on_cases(
+                    card, fp32, int8, shown.cases, layout=layout, split=split, metadata=metadata, progress=progress
+                )
             )
 
-        for graph, (fp32, int8) in zip(graphs, pairs, strict=True):
+        for graph, own, (fp32, int8) in zip(graphs, fresh, pairs, strict=True):
             known = evidence.find(graph.evidence, graph.sha256, split, dataset, metadata=metadata)
-            if known is None or known.data_list_sha256 != images:
-                say(f"{graph.folder}: {split}, {len(cases)} images, float and int8")
-                alone.append((graph, measured(graph.card, fp32, int8)))
-        say(f"average of {len(graphs)} networks: {split}, {len(cases)} images, float and int8")
-        report = measured(card, Mean(tuple(fp32 for fp32, _ in pairs)), Mean(tuple(int8 for _, int8 in pairs)))
+            if known is None or known.data_list_sha256 != data_list_sha256(case.image_id for case in own.cases):
+                say(f"{graph.folder}: {split}, {len(own.cases)} images, float and int8")
+                alone.append((graph, measured(graph.card, fp32, int8, own)))
+        say(f"average of {len(graphs)} networks: {split}, {len(by_all.cases)} images, float and int8")
+        in_float, in_int8 = (Mean(side) for side in zip(*pairs, strict=True))
+        report = measured(card, in_float, in_int8, by_all)
     words = f"the average of {len(graphs)} networks, which no single artifact computes"
     found = Averaged(
         recipe=card.provenance.recipe,

@@ -98,13 +98,7 @@ def measure(
         metadata=metadata,
         progress=progress,
     )
-    return report.model_copy(
-        update={
-            "form": None if form == "int8" else form,
-            "cautions": (*report.cautions, *fresh.cautions),
-            "seen_in_training": fresh.left_out,
-        }
-    )
+    return fresh.noted(report).model_copy(update={"form": None if form == "int8" else form})
 
 
 def on_cases(

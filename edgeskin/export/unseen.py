@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeskin.benchmarks import device
+from edgeskin.benchmarks.measurements import AccuracyReport
 from edgeskin.contract.declaration import wrong_fields
 from edgeskin.data import fingerprint
 from edgeskin.data.cases import Case, Cases, data_list_sha256, read_image
@@ -33,6 +34,22 @@ class Unseen:
     cases: tuple[Case, ...]
     left_out: tuple[str, ...] | None
     cautions: tuple[str, ...] = ()
+
+    def noted(self, report: AccuracyReport) -> AccuracyReport:
+        """What was measured on these cases, with what was left out of them."""
+        cautions = (*report.cautions, *self.cautions)
+        return report.model_copy(update={"cautions": cautions, "seen_in_training": self.left_out})
+
+    @staticmethod
+    def by_all(each: Sequence["Unseen"]) -> "Unseen":
+        """What none of several networks met; nobody can tell where nobody can of one of them."""
+        shared = set.intersection(*({case.image_id for case in one.cases} for one in each))
+        known = [one.left_out for one in each if one.left_out is not None]
+        return Unseen(
+            tuple(case for case in each[0].cases if case.image_id in shared),
+            tuple(sorted(set().union(*known))) if len(known) == len(each) else None,
+            tuple(dict.fromkeys(words for one in each for words in one.cautions)),
+        )
 
 
 def unseen(graph: Graph, cases: Sequence[Case], folder: Cases, progress: Progress) -> Unseen:

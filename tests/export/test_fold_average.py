@@ -14,7 +14,7 @@ from edgeskin.benchmarks import accuracy, evidence
 from edgeskin.contract.image import letterbox
 from edgeskin.contract.mask import lesion_mask
 from edgeskin.contract.model import ModelCard
-from edgeskin.data.cases import read_cases, read_image, read_mask
+from edgeskin.data.cases import data_list_sha256, read_cases, read_image, read_mask
 from edgeskin.errors import DataError, EdgeskinError, GraphError
 from edgeskin.export import average, evaluate
 from edgeskin.export.average import Averaged, Mean
@@ -115,6 +115,31 @@ def test_what_each_reached_alone_is_its_own_evidence_and_the_average_is_nobodys(
     assert [each[0].graph_sha256 for each in entries] == [one.sha256 for one in folds]
     assert entries[1][0].metrics == alone.metrics
     assert entries[0][0].metrics == evaluate.evaluate(folds[0], phantom_data, "val").metrics
+
+
+def _knowing(graph: Graph, ids: list[str]) -> Graph:
+    graph.training_ids.write_text("\n".join(sorted(ids)))
+    provenance = graph.card.provenance.model_copy(update={"data_list_sha256": data_list_sha256(ids)})
+    graph.card.model_copy(update={"provenance": provenance}).write(graph.folder / "model.json")
+    return Graph.open(graph.folder)
+
+
+def test_a_copy_of_what_one_fold_was_trained_on_is_left_out_of_the_average_too(
+    folds: list[Graph], phantom_data: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(phantom_data, tmp_path / "data"))
+    mine, theirs = read_cases(data).split("val")[3], read_cases(data).split("train")[2]
+    shutil.copy(mine.image, theirs.image)
+    ids = [case.image_id for case in read_cases(data).split("train")]
+    others = [one for one in ids if one != theirs.image_id]
+    known = [_knowing(graph, each) for graph, each in zip(folds, (ids, others, others), strict=True)]
+    found = average.evaluate(known, data, "val", tmp_path / "average.json").accuracy
+    assert (found.n, found.seen_in_training) == (8, (mine.image_id,))
+    alone = [evidence.read(one.evidence)[0] for one in known]
+    assert [(one.n, one.seen_in_training) for one in alone] == [(8, (mine.image_id,)), (9, ()), (9, ())]
+    known[2].training_ids.unlink()
+    again = average.evaluate(known, data, "val", tmp_path / "average.json").accuracy
+    assert (again.n, again.seen_in_training) == (8, None), "of one of them nobody can tell"
 
 
 def test_a_network_that_met_test_may_not_meet_it_in_an_average_nor_the_other_way_round(

@@ -15,7 +15,7 @@ from quantized_graphs import DAMAGED, PHOTOS, write_quantized_graph
 from small_graphs import contents
 
 from edgeskin import targets
-from edgeskin.benchmarks import repaired
+from edgeskin.benchmarks import evidence, repaired
 from edgeskin.benchmarks.repaired import Repair
 from edgeskin.contract.bundle import Bundle
 from edgeskin.contract.image import read_photo
@@ -160,7 +160,8 @@ def told(spoilt: Graph, phantom_data: Path, tmp_path_factory: pytest.TempPathFac
 
 
 def test_with_data_it_stops_as_soon_as_the_gate_passes(spoilt: Graph, told: Path, tmp_path: Path) -> None:
-    done = repair.export(spoilt, profile_with(tmp_path, GATE), tmp_path / "bundle", data=told)
+    said = list[str]()
+    done = repair.export(spoilt, profile_with(tmp_path, GATE), tmp_path / "bundle", data=told, say=said.append)
     assert done.verdict.state == "passed"
     found = repair_of(done.folder)
     assert sorted(layers(found)) == ["encoder.stem", "heads.mask.logits"]  # a gate of the mask alone
@@ -171,6 +172,12 @@ def test_with_data_it_stops_as_soon_as_the_gate_passes(spoilt: Graph, told: Path
     accuracy = done.report.measurements.accuracy
     assert accuracy is not None
     assert (accuracy.split, accuracy.inherited_from) == ("select+val", None)
+    repaired_graph = Graph.open(repair.graph_beside(done.folder))
+    (entry,) = evidence.read(repaired_graph.evidence)
+    assert (entry.graph_sha256, entry.split) == (repaired_graph.sha256, "select+val")
+    assert (entry.n, entry.metrics) == (accuracy.n, accuracy.metrics)
+    assert said[-1].startswith(f"Its other targets: edgeskin export --from {repaired_graph.folder} --target all --out ")
+    assert repaired_graph.changed() == ()
 
 
 def test_a_size_that_would_be_broken_ends_it(spoilt: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

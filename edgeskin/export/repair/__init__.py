@@ -13,12 +13,16 @@ the drops on `select` alone, as onnxruntime computes int8, are small enough, so 
 seldom as can be, and every look stands in the trade. Test images are never looked at. Without data no accuracy is
 known, so layers are returned as long as one of them stands out, and the gate says that accuracy was not measured.
 
-What comes out is a Graph folder of its own, beside the bundle, with another hash: no evidence counts for it.
+What comes out is a Graph folder of its own, beside the bundle, with another hash: no evidence counts for it but what
+the gate measured on data with onnxruntime, which is appended to its own.
 """
 
+import shlex
 import tempfile
 from pathlib import Path
 
+from edgeskin.benchmarks import device, evidence
+from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.benchmarks.repaired import FILE, LayerError, Repair, RepairStep
 from edgeskin.benchmarks.report import Report
 from edgeskin.data.duplicates import Progress
@@ -146,9 +150,21 @@ class _Repairing:
         passed = self._done.verdict.state == "passed"
         candidates.say("repaired: the gate passed" if passed else f"stopped: {stopped}")
         if judging and self._exported:
-            again = f"edgeskin evaluate {self._place} --data {self._data} --split {candidates.profile.split}"
-            candidates.say(f"Evidence for its other targets: {again}")
+            candidates.say(f"Its other targets: {self._next()}")
         return self._done
+
+    def _next(self) -> str:
+        """How its other targets are exported. What the gate measured is evidence where it is what `evaluate` measures:
+        the answers of onnxruntime.
+        """
+        graph, profile = Graph.open(self._place), self._candidates.profile
+        place, out = shlex.quote(str(self._place)), shlex.quote(str(self._done.folder))
+        export = f"edgeskin export --from {place} --target all --out {out}-all"
+        report = self._done.report.measurements.accuracy
+        if profile.target == "onnx" and report is not None and report.inherited_from is None:
+            evidence.append(graph.evidence, EvidenceEntry.of(report, graph.sha256, device.engine_versions()))
+            return export
+        return f"edgeskin evaluate {place} --data {shlex.quote(str(self._data))} --split {profile.split} && {export}"
 
     def _export(self, ways: Ways, stopped: str) -> None:
         """Write the repaired Graph, and export it in the place of the bundle."""
