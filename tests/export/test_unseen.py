@@ -5,10 +5,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from edgeskin import shipped
 from edgeskin.data import fingerprint
 from edgeskin.data.cases import Case, Cases, data_list_sha256, read_cases, read_image
 from edgeskin.errors import DataError, GraphError, RunError
@@ -164,3 +166,33 @@ def test_the_run_that_a_graph_stands_in_knows_what_it_was_trained_on(graph: Grap
     run.write_text("{}")
     with pytest.raises(RunError, match=r"run\.json: train_ids: Field required"):
         trained_on(graph)
+
+
+@pytest.mark.data
+def test_training_images_under_other_names_do_not_judge_the_released_network(
+    isic2017: Path, ham10000: Path, tmp_path: Path
+) -> None:
+    """Thirty that clinic-1 was trained on, mirrored and compressed again, among thirty of HAM10000."""
+    graph = Graph.open(shipped.folder("release") / "clinic-1")
+    learnt = graph.training_ids.read_text().splitlines()[::60][:30]
+    unrelated = sorted((ham10000 / "images").iterdir())[::300][:30]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    rows = ["image_id,split,melanoma,has_mask"]
+    for number, name in enumerate(learnt):
+        pixels = cv2.imread(str(isic2017 / "images" / f"{name}.jpg"))[:, ::-1]
+        cv2.imwrite(str(tmp_path / "images" / f"renamed_{number:02d}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 60])
+        rows.append(f"renamed_{number:02d},val,{number % 2},0")
+    alone = rows.copy()
+    for number, path in enumerate(unrelated):
+        shutil.copy(path, tmp_path / "images" / f"other_{number:02d}.jpg")
+        rows.append(f"other_{number:02d},val,{number % 2},0")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    data = read_cases(tmp_path)
+    found = unseen(graph, data.split("val"), data, silent)
+    assert found.left_out == tuple(f"renamed_{number:02d}" for number in range(30))
+    assert {case.image_id for case in found.cases} == {f"other_{number:02d}" for number in range(30)}
+    (tmp_path / "labels.csv").write_text("\n".join(alone) + "\n")
+    data = read_cases(tmp_path)
+    with pytest.raises(DataError, match="Nothing is left to measure"):
+        unseen(graph, data.split("val"), data, silent)
