@@ -1,8 +1,8 @@
 """Where a bundle diverges: every tensor compared along the chain of forms, and the first that is something else named.
 
 The forms that training had → int8.onnx, with fp32.onnx beside it → the artifact's saved bytes → each engine of this
-machine. From a bundle alone it begins with the answers of its golden cases; the rest of the chain needs the run or Graph
-folder that the bundle came from.
+machine. From a bundle alone it begins with the answers of its golden cases; the rest of the chain needs the run or
+Graph folder that the bundle came from.
 
 step: what is found, as values. compare, differences: two forms beside each other. engines: their tensors. picture.
 """
