@@ -24,7 +24,7 @@ from edgeskin.export.form import form_of
 from edgeskin.export.golden import Golden
 from edgeskin.export.measure import measure
 from edgeskin.export.profile import Profile
-from edgeskin.graph.folder import LATER, PARTS, TRAINING_PRINTS, Graph
+from edgeskin.graph.folder import LATER, PARTS, SEAL, TRAINING_PRINTS, Graph
 from edgeskin.targets.base import Artifact
 from edgeskin.targets.tensorrt.deploy import RECIPE
 
@@ -296,6 +296,7 @@ def _report(
             *_chosen(profile),
             *_emulated(measured.accuracy),
             *_passes(graph.card),
+            *_unsealed(graph),
             *((repair.sentence,) if repair is not None else ()),
             graph.card.intended_use,
             *graph.card.provenance.notes,
@@ -353,6 +354,11 @@ def _emulated(accuracy: AccuracyReport | None) -> Iterator[str]:
             f"The accuracy of {accuracy.form} is what onnxruntime reached with a rounding to float16 behind every "
             "operator; a device rounds elsewhere."
         )
+
+
+def _unsealed(graph: Graph) -> Iterator[str]:
+    if not graph.sealed:
+        yield f"The Graph folder has no {SEAL}: whether its golden cases are those it was made with is not known."
 
 
 def _passes(card: ModelCard) -> Iterator[str]:

@@ -96,12 +96,17 @@ class Graph:
         """Write parts.json, the last step of making a Graph folder."""
         files.write_json(self.folder / SEAL, {"graph_sha256": self.sha256, "parts": self._parts()})
 
+    @property
+    def sealed(self) -> bool:
+        """Whether there is a parts.json, which the folders of an older edgeskin do not hold."""
+        return (self.folder / SEAL).exists()
+
     def changed(self) -> tuple[str, ...]:
-        """A sentence for each part that differs from parts.json; none where there is no such file.
+        """A sentence for each part that differs from parts.json; none where it is not sealed.
 
         Raises: GraphError where it cannot be read.
         """
-        return tuple(self._changed()) if (self.folder / SEAL).exists() else ()
+        return tuple(self._changed()) if self.sealed else ()
 
     def demand_unchanged(self) -> None:
         """Raises: GraphError as `changed`, and where a part was changed."""

@@ -114,6 +114,17 @@ def test_a_graph_folder_that_was_changed_is_exported_evaluated_and_verified_no_m
     assert ("of another network" if part == "model.json" else f"{part.partition('/')[0]}: changed") in found.output
 
 
+def test_a_report_says_where_nobody_can_tell_whether_the_golden_cases_were_changed(
+    graph: Graph, tmp_path: Path
+) -> None:
+    words = "whether its golden cases are those it was made with is not known"
+    told = journey.export(graph, Profile.find("desktop"), tmp_path / "unsealed").report.cautions
+    assert any(words in one for one in told)
+    graph.seal()
+    told = journey.export(graph, Profile.find("desktop"), tmp_path / "sealed").report.cautions
+    assert not any(words in one for one in told)
+
+
 def test_a_part_that_is_missing_or_was_put_there_is_seen(graph: Graph) -> None:
     (graph.folder / "chain.json").write_text("[]")
     graph.seal()
