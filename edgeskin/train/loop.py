@@ -63,7 +63,7 @@ def train(
         processes.demand_even_batches(recipe)
         chosen = planned or plan(recipe, places)
         record = processes.agree(lambda: _open_run(recipe, places, chosen, processes, resume))
-        processes.agree(lambda: _keep_prints(places.run / TRAINING_PRINTS, chosen))
+        processes.agree(lambda: _keep_prints(places.run / TRAINING_PRINTS, record, chosen))
         if record.finished:
             return record
         teacher = teacher_for(recipe, processes.device)
@@ -134,9 +134,12 @@ def _open_run(recipe: Recipe, places: Places, planned: Plan, processes: Processe
     return record
 
 
-def _keep_prints(path: Path, planned: Plan) -> None:
-    """What other copies of the training images are known by; a run from before they were kept is given them."""
-    if not path.exists():
+def _keep_prints(path: Path, record: RunRecord, planned: Plan) -> None:
+    """What other copies of the training images are known by; a run from before they were kept is given them.
+
+    Before its first epoch a run may be begun again with other images.
+    """
+    if not path.exists() or (record.state is None and not record.finished):
         fingerprint.write(path, planned.train.cases)
 
 

@@ -17,8 +17,10 @@ from torch import Tensor
 
 import edgeskin
 from edgeskin import files, shipped
+from edgeskin.data import fingerprint
 from edgeskin.data.phantom import write_dataset
 from edgeskin.errors import DataError, EdgeskinError, RecipeError, RunError
+from edgeskin.graph.folder import TRAINING_PRINTS
 from edgeskin.train import recipe
 from edgeskin.train.checkpoint import RunRecord, load, read_run, write_run
 from edgeskin.train.log import Progress
@@ -465,4 +467,11 @@ def test_a_start_that_failed_may_be_begun_again_with_another_recipe(
         with pytest.raises(DataError):
             train_tiny(run, "float.epochs=1", "qat.epochs=1")
     assert (run / "run.json").is_file()
-    assert train_tiny(run, "float.epochs=1", "qat.epochs=1", "seed=2").finished
+    prints = run / TRAINING_PRINTS
+    prints.write_bytes(b"of the images of that start")
+    record = train_tiny(run, "float.epochs=1", "qat.epochs=1", "seed=2")
+    assert record.finished
+    kept = fingerprint.read(prints, len(record.train_ids))
+    prints.unlink()
+    assert train_tiny(run, "float.epochs=1", "qat.epochs=1", "seed=2", resume=True) == record
+    assert (fingerprint.read(prints, len(record.train_ids)) == kept).all(), "an older run is given its prints"
