@@ -5,7 +5,8 @@ A photo is compared with such prints as with photos (`duplicates`): by correlati
 without a 4:3 photo's squash undone, and the three likeliest prints aligned by an affine map. What counts is how well it
 agrees with the bits, in proportion to how well it agrees with its own: 1 for a copy.
 
-Measured on ISIC 2017: the 22 listed pairs reach 0.96, whichever of the two is kept.
+Measured on ISIC 2017: the 22 listed pairs reach 0.96, whichever of the two is kept. Of all 10015 photos of HAM10000 one
+is called a copy of one of its 2000 training images.
 """
 
 import io
@@ -38,7 +39,8 @@ Prints: TypeAlias = npt.NDArray[np.uint8]
 """[images, 98]: the bits of each image row by row, packed."""
 
 THRESHOLD = 0.88
-"""Likeness from which a photo is called a copy; between the listed pairs and all but one of 800 photos of HAM10000."""
+"""Likeness from which a photo is called a copy: the listed pairs begin at 0.96, other lesions, but for a few, end at
+0.84."""
 _BITS = 28
 _BLUR = 1.5
 """Pixels of 28: what is smoother is called illumination. At 2 other lesions under the same lens reach 0.94."""
