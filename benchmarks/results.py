@@ -32,6 +32,7 @@ from edgeskin.data.phantom import write_dataset
 from edgeskin.errors import EdgeskinError
 from edgeskin.export import ablate, family
 from edgeskin.export.ablate import Bench
+from edgeskin.export.family import COSTS
 from edgeskin.graph.folder import Graph
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,12 +53,12 @@ SPLITS = {"val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Part:
-    """One table: a family of recipes on a split. front: the column that costs and the one that gains, to be weighed."""
+    """One table: a family of recipes on a split. gain: the column that is weighed against what networks cost."""
 
     name: str
     family: str
     split: str
-    front: tuple[str, str] | None = None
+    gain: str | None = None
 
 
 PARTS = (
@@ -68,10 +69,10 @@ PARTS = (
     Part("pad_ufes_20", "pad_ufes_20_fields", ablate.FOLD),
     Part("fusion", "fusion", ablate.FOLD),
     Part("learning", "learning", "val"),
-    Part("encoders", "encoders", "val", ("latency_p50_ms", "diagnosis_balanced_accuracy")),
+    Part("encoders", "encoders", "val", gain="diagnosis_balanced_accuracy"),
 )
 QUICK = (
-    Part("phantom", "phantom_quick", "val", ("latency_p50_ms", "mask_dice")),
+    Part("phantom", "phantom_quick", "val", gain="mask_dice"),
     Part("phantom_test", "phantom_quick", "test"),
 )
 
@@ -125,15 +126,15 @@ def _table(part: Part, runs: Path) -> Table:
 
 
 def shown(part: Part, runs: Path) -> str:
-    """A part as Markdown, as far as it was run; what is weighed against each other is drawn too, beside the rows."""
+    """A part as Markdown, as far as it was run; what is weighed against each other is drawn too, below `runs`."""
     found = _table(part, runs)
     text = found.markdown(papers=False)
-    points = () if part.front is None else pareto.points(found, *part.front)
-    if part.front is not None and points:
-        cost, gain = part.front
-        best = ", ".join(point.name for point in points if point.best)
-        text = f"{text}- int8, {cost} against {gain}: no other network is better in both than {best}\n"
-        files.write_text(runs / "results" / f"{part.name}.svg", pareto.svg(points, cost, gain))
+    for cost in COSTS:
+        points = () if part.gain is None else pareto.points(found, cost, part.gain)
+        if part.gain is not None and points:
+            best = ", ".join(point.name for point in points if point.best)
+            text += f"- int8, {cost} against {part.gain}: no other network is better in both than {best}\n"
+            files.write_text(runs / f"results/{part.name}_{cost}.svg", pareto.svg(points, cost, part.gain))
     return text
 
 
