@@ -38,7 +38,7 @@ from edgeskin.errors import GraphError
 Prints: TypeAlias = npt.NDArray[np.uint8]
 """[images, 98]: the bits of each image row by row, packed."""
 
-THRESHOLD = 0.88
+THRESHOLD = 0.9
 """Likeness from which a photo is called a copy: the listed pairs begin at 0.96, other lesions, but for a few, end at
 0.84."""
 _BITS = 28
