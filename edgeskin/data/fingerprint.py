@@ -83,11 +83,11 @@ def copies(thumbnails: Sequence[Float32], prints: Prints, progress: Progress | N
     found: list[int] = []
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(thumbnails), _BLOCK):
-            block = thumbnails[start : start + _BLOCK]
-            alike = pool.map(partial(_best, bits), block, *_likeliest(block, bits))
+            forms = np.stack(list(pool.map(_forms, thumbnails[start : start + _BLOCK])))
+            alike = pool.map(partial(_best, bits), forms, *_likeliest(forms, bits))
             found += [start + place for place, likeness in enumerate(alike) if likeness >= THRESHOLD]
             if progress:
-                progress("comparing with prints", start + len(block), len(thumbnails))
+                progress("comparing with prints", start + len(forms), len(thumbnails))
     return tuple(found)
 
 
@@ -95,25 +95,28 @@ def _of_case(case: Case) -> Prints:
     return of(thumbnail(read_image(case)))
 
 
-def _likeliest(thumbnails: Sequence[Float32], bits: Float32) -> tuple[Sequence[Sequence[int]], ...]:
-    """For each image the prints that are worth an alignment, and its form against each, by their places."""
-    scores = np.full((len(thumbnails), len(bits)), -1, np.float32)
+def _likeliest(forms: Float32, bits: Float32) -> tuple[Sequence[Sequence[int]], ...]:
+    """For each image the prints that are worth an alignment, and its form against each, by their places.
+
+    Shapes: [images, 16, 28, 28], [prints, 784].
+    """
+    flat = forms.reshape(*forms.shape[:2], -1)
+    flat = flat - flat.mean(axis=2, keepdims=True)
+    flat /= np.maximum(np.abs(flat).sum(axis=2, keepdims=True), 1e-6)
+    scores = np.full((len(flat), len(bits)), -1, np.float32)
     form_of = np.zeros(scores.shape, np.int8)
-    for number, forms in enumerate(zip(*map(_forms, thumbnails), strict=True)):
-        flat = np.stack(forms).reshape(len(forms), -1)
-        flat -= flat.mean(axis=1, keepdims=True)
-        score = flat @ bits.T / np.maximum(np.abs(flat).sum(axis=1, keepdims=True), 1e-6)
+    for number in range(flat.shape[1]):
+        score = flat[:, number] @ bits.T
         form_of[score > scores] = number
         np.maximum(scores, score, out=scores)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :_NEIGHBOURS]
+    order = np.argsort(-scores, axis=1)[:, :_NEIGHBOURS]
     chosen = [
         [place for place in row if scores[one, place] >= _WORTH_ALIGNING] for one, row in enumerate(order.tolist())
     ]
     return chosen, [form_of[one, row].tolist() for one, row in enumerate(chosen)]
 
 
-def _best(bits: Float32, small: Float32, places: Sequence[int], forms: Sequence[int]) -> float:
-    own = _forms(small) if places else []
+def _best(bits: Float32, own: Float32, places: Sequence[int], forms: Sequence[int]) -> float:
     return max((_likeness(bits[place], own[form]) for place, form in zip(places, forms, strict=True)), default=-1.0)
 
 
@@ -126,9 +129,10 @@ def _likeness(bits: Float32, photo: Float32) -> float:
     )
 
 
-def _forms(small: Float32) -> list[Float32]:
-    """An image in all eight orientations, as it stands and with a squash undone. Shapes: [64, 64] -> 16 of [28, 28]."""
-    return [orient(_even(each), orientation) for each in (small, unsquash(small)) for orientation in range(8)]
+def _forms(small: Float32) -> Float32:
+    """An image in all eight orientations, as it stands and with a squash undone. Shapes: [64, 64] -> [16, 28, 28]."""
+    even = (_even(small), _even(unsquash(small)))
+    return np.stack([orient(each, orientation) for each in even for orientation in range(8)])
 
 
 def _even(small: Float32) -> Float32:
