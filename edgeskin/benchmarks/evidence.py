@@ -6,6 +6,7 @@ report names the checksum of the entry that it rests on, so that a signature of 
 """
 
 import hashlib
+import json
 import shlex
 from datetime import datetime, timezone
 from pathlib import Path
@@ -115,8 +116,7 @@ class EvidenceEntry(Frozen):
 
     def sealed(self) -> "EvidenceEntry":
         """The same with the checksum of what it says now."""
-        text = files.json_text(self.model_dump(mode="json", exclude={"sha256"}))
-        return self.model_copy(update={"sha256": hashlib.sha256(text.encode()).hexdigest()})
+        return self.model_copy(update={"sha256": _checksum(self.model_dump(mode="json"))})
 
 
 _LATER = ("metadata", "form", "subgroups", "curves", "worst", "seen_in_training", "weakest", "sha256")
@@ -133,7 +133,8 @@ def read(path: Path) -> tuple[EvidenceEntry, ...]:
     Raises: GraphError that names the file and the wrong field, or the entry that was changed.
     """
     try:
-        entries = _ENTRIES.validate_json(path.read_bytes())
+        text = path.read_bytes()
+        entries = _ENTRIES.validate_json(text)
     except FileNotFoundError:
         return ()
     except OSError as error:
@@ -141,13 +142,19 @@ def read(path: Path) -> tuple[EvidenceEntry, ...]:
     except ValidationError as error:
         problems = wrong_fields(error)
         raise GraphError(f"{path}: {problems}. Evidence is written by `edgeskin evaluate`, never by hand") from error
-    for entry in entries:
-        if entry.sha256 not in (None, entry.sealed().sha256):
+    for entry, written in zip(entries, json.loads(text), strict=True):
+        if entry.sha256 not in (None, _checksum(written)):
             raise GraphError(
                 f"{path}: the entry of {entry.date} on {entry.split} was changed since it was measured. Restore the "
                 "file, or remove the entry and measure again: edgeskin evaluate"
             )
     return entries
+
+
+def _checksum(written: dict[str, object]) -> str:
+    """Of an entry as it stands in the file: keys that a later edgeskin adds are not in those that it finds."""
+    text = files.json_text({key: value for key, value in written.items() if key != "sha256"})
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find(
@@ -231,4 +238,5 @@ def append(path: Path, entry: EvidenceEntry) -> None:
     where what is there cannot be read. Nothing is changed then.
     """
     refuse_second_test(path, entry.graph_sha256, entry.dataset, entry.split, entry.metadata)
-    files.write_json(path, _ENTRIES.dump_python((*read(path), entry.sealed()), mode="json"))
+    older = json.loads(path.read_bytes()) if path.exists() else []
+    files.write_json(path, [*older, entry.sealed().model_dump(mode="json")])

@@ -1,8 +1,9 @@
+import hashlib
 import json
 
 import pytest
 
-from edgeskin import shipped
+from edgeskin import files, shipped
 from edgeskin.benchmarks import evidence
 from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.benchmarks.measurements import (
@@ -50,6 +51,18 @@ def test_a_figure_that_was_changed_by_hand_is_seen(tmp_path, entry):
     (value,) = json.loads(whole)
     path.write_text(json.dumps([{key: value[key] for key in value if key != "sha256"}]))
     assert evidence.read(path) == (entry,), "an older edgeskin wrote no checksum"
+
+
+def test_a_key_that_came_later_changes_no_entry_that_was_written_before(tmp_path, entry):
+    path = tmp_path / "evidence.json"
+    evidence.append(path, entry)
+    (older,) = json.loads(path.read_text())
+    del older["cautions"], older["sha256"]  # `cautions` stands for a key that a later edgeskin adds
+    older["sha256"] = hashlib.sha256(files.json_text(older).encode()).hexdigest()
+    files.write_json(path, [older])
+    evidence.append(path, _of_split(entry, "val"))
+    assert json.loads(path.read_text())[0] == older
+    assert len(evidence.read(path)) == 2
 
 
 def test_what_rests_on_an_entry_names_its_checksum(tmp_path, entry):
