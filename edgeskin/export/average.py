@@ -99,8 +99,9 @@ def evaluate(
     trained on are left out of the average.
 
     split, metadata: as `export.evaluate.evaluate`; val, test or both.
-    Raises: GraphError where the networks do not answer the same questions alike; DataError for a split that folds
-    train on; EdgeskinError where one of them met the test split before; all before anything is measured.
+    Raises: GraphError where the networks do not answer the same questions alike, or the folder of one cannot take
+    evidence or was changed; DataError for a split that folds train on; EdgeskinError where one of them met the test
+    split before; all before anything is measured.
     """
     first = graphs[0]
     _demand_alike(graphs)
@@ -112,6 +113,7 @@ def evaluate(
     for graph in graphs:
         evidence.refuse_second_test(graph.evidence, graph.sha256, dataset, split, metadata)
         demand_room(graph)
+        graph.demand_unchanged()
     cases = cases_of(first, folder, split)
     _demand_unseen(graphs, cases, split)
     fresh = [without_copies(graph, cases, folder, progress) for graph in graphs]

@@ -12,7 +12,7 @@ from edgeskin import shipped
 from edgeskin.cli import app
 from edgeskin.contract import bundle as bundles
 from edgeskin.errors import BundleError, GraphError
-from edgeskin.export import journey
+from edgeskin.export import average, journey
 from edgeskin.export.evaluate import evaluate
 from edgeskin.export.profile import Profile
 from edgeskin.graph.folder import Graph
@@ -106,6 +106,7 @@ def test_a_graph_folder_that_was_changed_is_exported_evaluated_and_verified_no_m
     for step in (
         lambda: journey.export(changed, Profile.find("desktop"), tmp_path / "out"),
         lambda: evaluate(changed, phantom_data, "val"),
+        lambda: average.evaluate([changed], phantom_data, "val", tmp_path / "average.json"),
     ):
         with pytest.raises(GraphError, match="not the Graph folder that was written"):
             step()
