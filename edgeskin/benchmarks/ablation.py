@@ -111,11 +111,6 @@ class Table(Frozen):
     papers: tuple[str, ...] = ()
 
     @property
-    def complete(self) -> bool:
-        """Whether every member has all its figures."""
-        return all(line.note is None for line in self.lines)
-
-    @property
     def failed(self) -> bool:
         """Whether a member failed."""
         return any(line.note is not None and line.note.startswith("failed") for line in self.lines)

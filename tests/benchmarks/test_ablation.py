@@ -94,12 +94,10 @@ def test_one_network_has_its_interval_and_says_where_it_comes_from() -> None:
     assert "- seed 1; commit 0123456 with changes, unknown, 2026-01-02" in folds
 
 
-def test_how_papers_measured_may_be_left_out_and_what_is_missing_makes_a_table_incomplete() -> None:
+def test_how_papers_measured_may_be_left_out() -> None:
     found = table("f", "val", [Member(name="a", rows=(row(0.9),), paper=PAPER, printed=PRINTED)])
-    assert found.complete
     assert "theirs:" in found.markdown()
     assert "theirs:" not in found.markdown(papers=False)
-    assert not table("f", "val", [Member(name="a", rows=(row(0.9), None))]).complete
 
 
 def test_a_network_that_cannot_be_exported_is_marked() -> None:
