@@ -7,6 +7,7 @@ import chromium
 import pytest
 import whole_report
 
+from edgeskin.benchmarks.attestation import Attestation
 from edgeskin.benchmarks.gate import Gate, judge
 from edgeskin.benchmarks.measurements import (
     Conditions,
@@ -136,7 +137,8 @@ def test_a_figure_of_a_busy_machine_is_marked_where_it_stands_and_says_why(card,
             "speed": whole.speed.model_copy(update={"conditions": busy}),
         }
     )
-    page = Page(html.render(whole_report.report(card, noisy, cautions=words.doubts(noisy))))
+    doubted = whole_report.report(card, noisy, cautions=words.doubts(noisy))
+    page = Page(html.render(doubted))
     tile = page.text[page.text.index("latency p90") : page.text.index("size 3.1 MiB")]
     assert "ms ⚠ threads: 1 1.47× as fast as fp32 ⚠ ⚠ doubtful, see Speed" in tile
     speed = page.text[page.text.index("Speed ⚠") :]
@@ -145,7 +147,15 @@ def test_a_figure_of_a_busy_machine_is_marked_where_it_stands_and_says_why(card,
     assert "as fast as fp32 ⚠ :" in speed
     assert speed.count("model int8 ⚠") == 3, "under its picture, in the picture's name, in the table"
     assert speed.count("times scatter by 33%") == 1, "and not once more among the cautions"
-    assert "⚠" not in Page(html.render(whole_report.report(card, whole))).text
+    assert "⚠ ≤ 20" in page.text, "where the promise is judged by it, too"
+    assert re.search(r"latency_p90_ms +\| at most 20 .* ⚠ +\| ✓ passed", markdown.summary(doubted))
+    quiet = whole_report.report(card, whole)
+    assert "⚠" not in Page(html.render(quiet)).text
+    there = Attestation(name="an-m2", manifest_sha256="a" * 64, simulated=False, measurements=noisy)
+    attested = quiet.with_verdict(quiet.verdict, quiet.gate, (there,))
+    (here,) = (one for one in quiet.verdict.promises if one.name == "latency_p90_ms")
+    assert not words.judged(here, attested, 4).endswith("⚠"), "another machine's noise is not this one's"
+    assert words.judged(here.model_copy(update={"attested_by": "an-m2"}), attested, 4).endswith("⚠")
 
 
 def test_an_interval_is_claimed_only_where_resamples_vary_and_classes_that_are_absent_are_told(card, measured):

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 
 from edgeskin.benchmarks import latency, repaired
 from edgeskin.benchmarks.attestation import Attestation
-from edgeskin.benchmarks.gate import Promise
 from edgeskin.benchmarks.markup import code, items, line, table, text
 from edgeskin.benchmarks.measurements import (
     AccuracyReport,
@@ -33,6 +32,7 @@ from edgeskin.benchmarks.report.words import (
     faster,
     has_classes,
     interval,
+    judged,
     many,
     number,
     outside,
@@ -48,7 +48,7 @@ def render(report: Report) -> str:
     measured = report.measurements
     sections = [
         _head(report),
-        _promises(report.verdict.promises),
+        _promises(report),
         _accuracy(measured.accuracy),
         "" if report.repair is None else _section("Repair", repaired.markdown(report.repair)),
         _numerics(measured.numerics),
@@ -64,7 +64,7 @@ def render(report: Report) -> str:
 
 def summary(report: Report) -> str:
     """The verdict and what it rests on, in short."""
-    return f"{_head(report)}\n\n{_promises(report.verdict.promises)}\n"
+    return f"{_head(report)}\n\n{_promises(report)}\n"
 
 
 def _head(report: Report) -> str:
@@ -81,15 +81,15 @@ def _head(report: Report) -> str:
     return "\n".join([*lines, "", text(report.verification)])
 
 
-def _promises(promises: Sequence[Promise]) -> str:
+def _promises(report: Report) -> str:
     rows = [
         (
             promise.name,
             f"{promise.comparison} {number(promise.limit, 6)}",
-            number(promise.measured, 6),
+            judged(promise, report, 6),
             f"{MARKS[promise.state]} {promise.state}",
         )
-        for promise in promises
+        for promise in report.verdict.promises
     ]
     return _section("Promises", table(("promise", "limit", "measured", "state"), rows))
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from edgeskin.benchmarks import board, device, latency
-from edgeskin.benchmarks.gate import Section, State, Verdict
+from edgeskin.benchmarks.gate import Promise, Section, State, Verdict
 from edgeskin.benchmarks.measurements import (
     DeviceFacts,
     Measurements,
@@ -87,6 +87,16 @@ def doubts(measured: Measurements) -> tuple[str, ...]:
     timed = (*measured.latency, *((measured.speed,) if measured.speed is not None else ()))
     found = [sentence for sentence in map(latency.warning, timed) if sentence is not None]
     return (*found, *(board.cautions(measured.device) if measured.device is not None else ()))
+
+
+def judged(promise: Promise, report: Report, digits: int) -> str:
+    """What a promise was judged by, to so many digits; marked where the machine that measured it makes it doubtful."""
+    later = {one.name: one.measurements for one in report.attestations}
+    measured = later.get(promise.attested_by or "", report.measurements)
+    timed = {"speedup_vs_fp32": measured.speed, "latency_p90_ms": measured.model_latency(report.precision)}
+    figure = None if promise.measured is None else timed.get(promise.name)
+    mark = f" {DOUBTED}" if figure is not None and latency.warning(figure) else ""
+    return f"{number(promise.measured, digits)}{mark}"
 
 
 def of_machine(measured: Measurements) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from edgeskin.benchmarks.report.words import (
     counts,
     decimals,
     faster,
+    judged,
     number,
     unit,
 )
@@ -64,7 +65,7 @@ def render(report: Report, pictures: Sequence[Picture] = ()) -> str:
         element(
             "main",
             _tiles(measured, report),
-            _promises(report.verdict.promises),
+            _promises(report),
             accuracy(measured.accuracy, reasons.get("accuracy"), pictures),
             None if report.repair is None else repair(report.repair),
             machine.numerics(measured.numerics, reasons.get("numerics")),
@@ -178,7 +179,8 @@ def _tile(name: str, value: str, *beside: Child) -> Markup:
 # --- promises ---
 
 
-def _promises(promises: Sequence[Promise]) -> Markup:
+def _promises(report: Report) -> Markup:
+    promises = report.verdict.promises
     if not promises:
         nothing = element("p", "The gate promises nothing of this network, and that is not a pass.")
         return section("promises", "Promises", nothing)
@@ -190,7 +192,7 @@ def _promises(promises: Sequence[Promise]) -> Markup:
     rows: list[Sequence[Child] | Markup] = []
     for name, members in groupby(sorted(promises, key=_section_of), key=lambda promise: promise.section):
         rows.append(group(name, len(columns)))
-        rows += [_promise(promise) for promise in members]
+        rows += [_promise(promise, report) for promise in members]
     return section("promises", "Promises", table("One number against one limit each", columns, rows, kind="promises"))
 
 
@@ -201,12 +203,12 @@ def _section_of(promise: Promise) -> int:
     return _SECTIONS.index(promise.section) if promise.section in _SECTIONS else len(_SECTIONS)
 
 
-def _promise(promise: Promise) -> Sequence[Child]:
+def _promise(promise: Promise, report: Report) -> Sequence[Child]:
     bound = {"at most": "≤", "at least": "≥"}[promise.comparison]
     why = element("span", promise.sentence, class_="row faint small") if promise.state == "reported" else None
     return (
         joined((plain(promise.name), why)),
-        joined((element("b", number(promise.measured, 4)), element("span", f"{bound} {number(promise.limit, 4)}"))),
+        joined((element("b", judged(promise, report, 4)), element("span", f"{bound} {number(promise.limit, 4)}"))),
         joined((state(promise.state), None if promise.attested_by is None else f" on {promise.attested_by}")),
     )
 
