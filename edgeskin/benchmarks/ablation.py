@@ -24,11 +24,12 @@ NETWORKS: tuple[Network, ...] = ("float", "int8")
 class Measured(Frozen):
     """One trained recipe on one split.
 
-    n, data_list_sha256: images measured on, and the hash of their ids. trained_on_sha256: of the ids that training was
-    given, `select` among them. sources: recipe's key -> SHA-256, of the files that training began from. figures:
-    metric -> its value on the float and on the quantized network, None where it is undefined. intervals: likewise, 95 %
-    bootstrap. not_exported: why the network cannot be exported; then the fake-quantized one stands for int8. commit:
-    as `checkout.commit` told it when this was measured. date: UTC, ISO 8601.
+    n: images measured on. data_list_sha256: of the ids of those that were wanted, also of what was left out as seen in
+    training. trained_on_sha256: of the ids that training was given, `select` among them. sources: recipe's key ->
+    SHA-256, of the files that training began from. figures: metric -> its value on the float and on the quantized
+    network, None where it is undefined. intervals: likewise, 95 % bootstrap. not_exported: why the network cannot be
+    exported; then the fake-quantized one stands for int8. commit: as `checkout.commit` told it when this was measured.
+    date: UTC, ISO 8601.
     """
 
     dataset: str

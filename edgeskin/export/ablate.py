@@ -26,6 +26,7 @@ from edgeskin.export.evaluate import Say, silent
 from edgeskin.export.family import COSTS, Family, Trial, Trials
 from edgeskin.export.measure import size_mib
 from edgeskin.export.pattern import Pattern
+from edgeskin.export.unseen import Unseen, unseen
 from edgeskin.graph.folder import Graph
 from edgeskin.targets.base import Precision
 
@@ -82,6 +83,13 @@ class _Wanted:
             self.data_list_sha256,
         )
 
+    def are_of(self, report: AccuracyReport | EvidenceEntry, graphs: Sequence[Graph], progress: Progress) -> bool:
+        """Whether figures are of the wanted images, but for those that one of the networks cannot be judged on."""
+        if report.n >= len(self.cases):
+            return report.data_list_sha256 == self.data_list_sha256
+        fresh = Unseen.by_all([unseen(graph, self.cases, self.folder, progress) for graph in graphs])
+        return report.data_list_sha256 == data_list_sha256(case.image_id for case in fresh.cases)
+
     def measured(self, report: AccuracyReport | EvidenceEntry) -> Measured:
         """The figures of a row."""
         intervals: dict[str, dict[Network, Interval]] = {
@@ -92,7 +100,7 @@ class _Wanted:
         return Measured(
             dataset=report.dataset,
             n=report.n,
-            data_list_sha256=report.data_list_sha256,
+            data_list_sha256=self.data_list_sha256,
             trained_on_sha256=self.trained_on_sha256,
             sources=self.sources,
             figures={name: {"float": one.float, "int8": one.int8} for name, one in report.metrics.items()},
@@ -248,7 +256,7 @@ def _report(trial: Trial, graph: Graph, wanted: _Wanted, bench: Bench, split: st
         with evaluate.opened(graph) as (fp32, int8):
             return on_cases(graph.card, fp32, int8, metadata=told)
     # An evaluation that was finished but not kept in a row: test, above all, is not looked at twice.
-    entry = _evidence(graph, wanted, split, told)
+    entry = _evidence(graph, wanted, bench, split, told)
     if entry is not None:
         return entry
     return evaluate.evaluate(graph, bench.data, split, metadata=told, say=bench.say, progress=bench.progress)
@@ -268,11 +276,13 @@ def _costs(graph: Graph) -> Mapping[str, Mapping[Network, float | None]]:
     return found
 
 
-def _evidence(graph: Graph, wanted: _Wanted, split: str, told: MetadataGiven | None = None) -> EvidenceEntry | None:
+def _evidence(
+    graph: Graph, wanted: _Wanted, bench: Bench, split: str, told: MetadataGiven | None = None
+) -> EvidenceEntry | None:
     """What is known already of a Graph on the wanted images."""
     dataset, metadata = wanted.folder.layout.name, evaluate.given(graph.card, told)
     entry = evidence.find(graph.evidence, graph.sha256, split, dataset, metadata=metadata)
-    return entry if entry is not None and entry.data_list_sha256 == wanted.data_list_sha256 else None
+    return entry if entry is not None and wanted.are_of(entry, [graph], bench.progress) else None
 
 
 def _measured_in_torch(trial: Trial, run: Path, wanted: _Wanted, reason: str) -> Measured:
@@ -324,7 +334,7 @@ def _folds(trials: Trials, mean: Trial, bench: Bench, split: str) -> None:
         return
     _attempt(mean, bench, partial(_average, mean, graphs, of_mean, bench, split))
     for trial, graph, one in zip(trials.each, graphs, wanted, strict=True):
-        entry = _evidence(graph, one, split)
+        entry = _evidence(graph, one, bench, split)
         if entry is not None:
             _keep(trial, split, one.measured(entry))
 
@@ -333,8 +343,8 @@ def _average(mean: Trial, graphs: Sequence[Graph], wanted: _Wanted, bench: Bench
     """Keep the row of the average, measured now or in an earlier call that ended before it was kept."""
     out = mean.folder / f"{split}.json"
     found = Averaged.read(out)
-    images = wanted.data_list_sha256
-    if found is None or (found.graphs, found.accuracy.data_list_sha256) != (tuple(g.sha256 for g in graphs), images):
+    same = found is not None and found.graphs == tuple(graph.sha256 for graph in graphs)
+    if found is None or not same or not wanted.are_of(found.accuracy, graphs, bench.progress):
         found = average.evaluate(graphs, bench.data, split, out, say=bench.say, progress=bench.progress)
     _keep(mean, split, wanted.measured(found.accuracy))
 

@@ -21,6 +21,7 @@ from edgeskin.export import family as families
 from edgeskin.export.ablate import Bench
 from edgeskin.export.average import Averaged
 from edgeskin.export.family import Trials
+from edgeskin.export.unseen import Unseen
 from edgeskin.train import loop, measure, provenance
 from edgeskin.train.plan import plan
 
@@ -81,7 +82,7 @@ def report(value: float, images: Sequence[str], split: str) -> AccuracyReport:
         split=split,
         n=len(images),
         data_list_sha256=data_list_sha256(images),
-        metrics={"mask_dice": MetricFigure(float=value, int8=value, n=9)},
+        metrics={"mask_dice": MetricFigure(float=value, int8=value, n=len(images))},
     )
 
 
@@ -159,6 +160,33 @@ def test_an_interrupted_member_goes_on_the_next_time(
     trainer.trouble = None
     assert not ablate.ablate(family, tmp_path, Bench(phantom_data, "val")).failed
     assert trainer.trained == [(0.25, 0, False), (0.25, 0, True), (0.35, 0, False)]
+
+
+def test_an_image_that_is_left_out_as_seen_in_training_makes_nobody_measure_again(
+    family: Path, tmp_path: Path, trainer: Trainer, phantom_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out, *images = trainer.images
+    kept: list[Path] = []
+
+    def evaluated(graph, data: Path, split: str, **_: object) -> AccuracyReport:
+        found = report(0.9, images, split)
+        evidence.append(graph.evidence, EvidenceEntry.of(found, graph.sha256, {}))
+        kept.append(graph.evidence)
+        return found
+
+    def unseen(graph, cases: Sequence[Case], *_: object) -> Unseen:
+        return Unseen(tuple(case for case in cases if case.image_id != left_out), (left_out,))
+
+    monkeypatch.setattr(evaluate, "evaluate", evaluated)
+    monkeypatch.setattr(ablate, "unseen", unseen)
+    found = ablate.ablate(family, tmp_path, Bench(phantom_data, "val"))
+    assert "| narrow, float | val, 8 images | 1 of 1 | 0.900 |" in found.markdown()
+    assert ablate.ablate(family, tmp_path, Bench(phantom_data, "val")) == found
+    assert len(trainer.trained) == len(kept) == 2
+    # A row that was not kept is made from the evidence.
+    (trials_of(family, tmp_path)[0].each[0].folder / "row.json").unlink()
+    assert ablate.ablate(family, tmp_path, Bench(phantom_data, "val")).lines == found.lines
+    assert len(kept) == 2
 
 
 @pytest.mark.parametrize("about", ["data_list_sha256", "trained_on_sha256"])
