@@ -140,9 +140,8 @@ class TorchSession:
             convolutions = sum(isinstance(node.operator, Conv | ConvTranspose) for node in self._network.nodes)
             told = Placement(where, convolutions, None, None)
         left = tuple(_calls(self.module))
-        why = (
-            "torch_tensorrt has no converter for them as they are" if left else None
-        )  # not even single ones (`compiling.OPTIONS`)
+        # Even a single operator goes to TensorRT (`compiling.OPTIONS`).
+        why = "torch_tensorrt has no converter for them as they are" if left else None
         return replace(told, partitions=len(engines), undelegated=left, why_undelegated=why)
 
     def _told(self, engine: Any, where: str) -> Placement | None:
