@@ -1,7 +1,7 @@
 """`edgeskin compare`: what became better or worse beyond noise, and a chart over releases."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,6 +91,7 @@ def table(found: "Compared", *, quiet: bool, verbose: bool) -> Iterator[str]:
     """A table that lines up in plain text and is one in Markdown too; what stayed the same is counted, and what only
     one side has is named in a line.
     """
+    from edgeskin.benchmarks import markup
     from edgeskin.benchmarks.compare import SHARED
 
     shown = {"worse"} if quiet else {"worse", "better", "not comparable"} | ({"same"} if verbose else set())
@@ -102,7 +103,7 @@ def table(found: "Compared", *, quiet: bool, verbose: bool) -> Iterator[str]:
     rows = [row for row in found.rows if row.outcome in shown]
     if cells := [_cells(row) for row in rows if row.reason not in SHARED]:
         yield ""
-        yield from _lined_up(cells)
+        yield markup.table(HEADER, cells)
     for reason in SHARED:
         if names := dict.fromkeys(row.name for row in rows if row.reason == reason):
             yield ""
@@ -114,15 +115,6 @@ def _cells(row: "Row") -> tuple[str, ...]:
     noise = f"± {row.noise:.2g}" if row.noise else ""
     words = row.outcome if not row.reason else f"{row.outcome}: {row.reason}"
     return (MARKS[row.outcome], row.name, *figures, noise, words)
-
-
-def _lined_up(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (HEADER, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
-    for number, row in enumerate(cells):
-        yield "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        if number == 0:
-            yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
 
 
 def _draw(sources: Sequence[str], svg: Path | None, require_signature: bool, *, quiet: bool) -> None:
