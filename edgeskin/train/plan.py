@@ -105,7 +105,7 @@ def _candidates(recipe: Recipe, places: Places) -> tuple[tuple[Case, ...], froze
     names = dict.fromkeys((recipe.data.dataset, *recipe.data.also, *recipe.data.reports))
     sets = {name: open_set(_place(recipe, places, name), name) for name in names}
     reported = [case for each in sets.values() for case in each.cases if case.split == "test"]
-    if SYMMETRY in {head.truth_column for head in recipe.head_specs()}:
+    if recipe.data.hold_out_voted and SYMMETRY in {head.truth_column for head in recipe.head_specs()}:
         # From the whole official split, as `evaluate --split voted` draws them, before anything else is left out.
         for each in sets.values():
             if SYMMETRY in each.columns:

@@ -137,6 +137,9 @@ def test_what_the_symmetry_is_measured_on_is_what_training_left_out(isic2017: Pa
     _, voted = hold_out_voted(open_set(isic2017).split("train"), seed=SPLIT_SEED)
     assert len(voted) == 367, "a fifth of the 1834 voted images"
     assert not trained & {case.image_id for case in voted}
+    settings = (symmetric, "network.start='random'", "data.hold_out_voted=false")
+    with_all = plan(recipe.read(path, settings), Places(path, isic2017, Path("run"), None))
+    assert len(with_all.train.cases) > len(made.train.cases) + 300
 
 
 def test_what_a_network_answers_may_not_be_a_field_it_is_given() -> None:

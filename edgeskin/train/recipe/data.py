@@ -17,7 +17,9 @@ class DataChoice(Frozen):
     are left out. select: cases carved from the training split to choose epochs and thresholds, stratified by the first
     softmax head, or without one by the first sigmoid head. reports: data sets whose test cases, by id and by
     near-duplicate, are removed beside those of the data sets trained on. folds: of a stratified, grouped
-    cross-validation over the training split; `fold` (from 0) is held out.
+    cross-validation over the training split; `fold` (from 0) is held out. hold_out_voted: leave out the fifth of the
+    voted cases on which symmetry is measured (`evaluate --split voted`), where a head learns from votes; without it
+    the network has no figure of its own for that head.
     """
 
     dataset: str
@@ -27,6 +29,7 @@ class DataChoice(Frozen):
     reports: tuple[str, ...] = ()
     folds: Annotated[int, Field(ge=2, le=20)] | None = None
     fold: Annotated[int, Field(ge=0)] = 0
+    hold_out_voted: bool = True
 
     @model_validator(mode="after")
     def _consistent(self) -> "DataChoice":
