@@ -9,7 +9,7 @@ all in turn, in each round in another order, so that each finds the caches as an
 is, is the median over those rounds, and between which values nine tenths of them lie.
 
 A cascade runs its networks one after the other on each other's answers. Parameters are the numbers that the float file
-stores, batch norms folded. Memory is the peak of a process of its own above Python and NumPy.
+stores, batch norms folded. Memory is the peak of a process of its own above Python with NumPy and edgeskin.
 """
 
 import argparse
