@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from edgeskin import optional
+from edgeskin.benchmarks import evidence
+from edgeskin.benchmarks.evidence import EvidenceEntry
 from edgeskin.benchmarks.measurements import AccuracyReport, WorstCase
 from edgeskin.benchmarks.report import Report
 from edgeskin.contract import signature
 from edgeskin.errors import BundleError
+from edgeskin.graph.folder import Graph
 from edgeskin.screen import worst
 
 ABSENT = optional.missing("model_signing", "OpenSSL", "cryptography")
@@ -234,3 +237,16 @@ def test_a_private_key_may_have_a_password(
     assert (done.code, done.out) == (1, "")
     monkeypatch.setenv("EDGESKIN_KEY_PASSWORD", "secret")
     assert edgeskin("sign", passed, "--key", private).code == 0
+
+
+def test_a_graph_folder_whose_evidence_was_edited_is_not_as_it_was_written(edgeskin, graph: Path) -> None:
+    Graph.open(graph).seal()
+    measured = AccuracyReport(dataset="isic2017", split="val", n=150, metrics={}, data_list_sha256="0" * 64)
+    path = graph / "evidence.json"
+    path.unlink(missing_ok=True)
+    evidence.append(path, EvidenceEntry.of(measured, "0" * 64, {}))
+    assert edgeskin("verify", graph) == (0, f"{graph}: every file is as it was written\n", "")
+    path.write_text(path.read_text(encoding="utf-8").replace('"n": 150', '"n": 151'), encoding="utf-8")
+    done = edgeskin("verify", graph)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error: {graph}: evidence.json: the entry of ")
