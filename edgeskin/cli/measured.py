@@ -13,10 +13,14 @@ _FEW = 2
 
 def lines(figures: "Measurements") -> Iterator[str]:
     """The machine, times, memory and size; why something was not measured."""
+    from edgeskin.benchmarks.report import words
+
     if figures.device is not None:
         yield from _machine(figures.device)
     if figures.latency:
         yield from _table([_HEADER, *map(_row, figures.latency)])
+    if figures.speed is not None:
+        yield f"speed: {words.speed(figures.speed)}"
     if figures.cold_start is not None:
         yield _cold_start(figures.cold_start)
     if figures.memory is not None and figures.memory.peak_mib is not None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from edgeskin.benchmarks import device, latency
-from edgeskin.benchmarks.measurements import ColdStart, Conditions, DeviceFacts, LatencyFigure, Measurements
+from edgeskin.benchmarks.measurements import ColdStart, Conditions, DeviceFacts, LatencyFigure, Measurements, SpeedRatio
 from edgeskin.cli import measured
 from edgeskin.cli.benchmark import _numbers
 
@@ -83,6 +83,14 @@ def test_figures_are_a_table_whose_columns_are_aligned() -> None:
         "size: 2.50 MiB",
         "not measured, memory, cold: no process",
     ]
+
+
+def test_how_much_faster_it_is_than_float_is_told_and_doubted_where_the_machine_was_busy() -> None:
+    ratio = SpeedRatio(speedup_vs_fp32=1.5, low=1.4, high=1.6, pairs=50, threads=1)
+    told = "speed: 1.50× as fast as fp32 (95 % interval 1.4 – 1.6, 50 interleaved pairs, threads: 1)"
+    assert list(measured.lines(Measurements(speed=ratio))) == [told]
+    busy = ratio.model_copy(update={"conditions": Conditions(others_share=0.5)})
+    assert list(measured.lines(Measurements(speed=busy))) == [f"{told} ⚠"]
 
 
 def test_what_was_not_told_is_a_dash_and_nothing_at_all_no_line() -> None:

@@ -317,6 +317,7 @@ def test_a_pending_bundle_is_attested_elsewhere_and_then_passes(
     assert done.code == 0
     assert done.out.startswith(f"attested: {out}/attestations/m2.json\n")
     assert re.search(r"\n  model int8, gpu +1 +1 ", done.out)
+    assert re.search(r"\n  speed: \d\.\d\d× as fast as fp32 ", done.out)
     assert "\n    ✓ int8.onnx, gpu → artifact\n" in done.out
     assert f"Judge:     edgeskin gate {out}\n" in done.err
     done = edgeskin(*gate)

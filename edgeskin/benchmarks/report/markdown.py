@@ -13,7 +13,6 @@ from edgeskin.benchmarks.measurements import (
     Measurements,
     MemoryFigure,
     NumericsHop,
-    SpeedRatio,
     SubgroupFigure,
 )
 from edgeskin.benchmarks.report.model import Report
@@ -29,7 +28,6 @@ from edgeskin.benchmarks.report.words import (
     decimals,
     doubts,
     engines,
-    faster,
     has_classes,
     interval,
     judged,
@@ -38,6 +36,7 @@ from edgeskin.benchmarks.report.words import (
     outside,
     rests_on,
     seen,
+    speed,
     subgroup_metrics,
     unit,
 )
@@ -199,20 +198,13 @@ def resources(measured: Measurements) -> tuple[str, ...]:
     header = ("latency", "threads", "p50 ms", "p90 ms", "p99 ms", "scatter", "samples")
     memory = measured.memory
     facts = [
-        ("speed", _speed(measured.speed)),
+        ("speed", speed(measured.speed)),
         ("cold start", _start(measured.cold_start)),
         ("size", unit(measured.size_mib, "MiB")),
         ("peak memory", _memory(memory) if memory is not None else absent(measured, "memory")),
     ]
     times = table(header, rows) if rows else f"Latency: {text(absent(measured, 'latency'))}."
     return times, items(f"{DOUBTED} {sentence}" for sentence in doubts(measured)), _list(facts)
-
-
-def _speed(ratio: SpeedRatio | None) -> str:
-    told = faster(ratio)
-    if ratio is None or told is None:
-        return NOT_MEASURED
-    return f"{told[0]} ({told[1]}){f' {DOUBTED}' if latency.warning(ratio) else ''}"
 
 
 def _start(cold: ColdStart | None) -> str:

@@ -82,6 +82,14 @@ def faster(ratio: SpeedRatio | None) -> tuple[str, str] | None:
     )
 
 
+def speed(ratio: SpeedRatio | None) -> str:
+    """The same in one line, marked where the machine makes it doubtful."""
+    told = faster(ratio)
+    if ratio is None or told is None:
+        return NOT_MEASURED
+    return f"{told[0]} ({told[1]}){f' {DOUBTED}' if latency.warning(ratio) else ''}"
+
+
 def doubts(measured: Measurements) -> tuple[str, ...]:
     """What of the machine makes its times doubtful, or slower than they could be, in sentences."""
     timed = (*measured.latency, *((measured.speed,) if measured.speed is not None else ()))
