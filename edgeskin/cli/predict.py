@@ -61,7 +61,7 @@ def predict(
         failed += isinstance(answer, Failure)
         typer.echo(answer.line())
     say(
-        f"{len(chosen)} photos, {failed} failed, {predictor.total_seconds:.1f} s, "
+        f"{len(chosen)} {'photo' if len(chosen) == 1 else 'photos'}, {failed} failed, {predictor.total_seconds:.1f} s, "
         f"{predictor.network_share:.0%} of it in the network"
     )
     raise typer.Exit(1 if failed else 0)
