@@ -150,6 +150,15 @@ def test_a_floor_for_a_metric_that_is_not_there_fails_and_names_the_nearest(meas
     assert "did you mean melanoma_auroc?" in promise.sentence
 
 
+def test_a_head_without_truth_is_named_and_not_another_metric(measured, card):
+    others = {name: one for name, one in measured.accuracy.metrics.items() if not name.startswith("melanoma_")}
+    accuracy = measured.accuracy.model_copy(update={"metrics": others})
+    verdict = judge(measured.model_copy(update={"accuracy": accuracy}), FULL, card, "int8")
+    untold = [one for one in verdict.in_state("failed") if one.name.startswith("melanoma_")]
+    assert untold
+    assert {one.why_not for one in untold} == {"none of these images has a truth for melanoma"}
+
+
 def test_inherited_accuracy_counts_where_the_profile_accepts_it(measured, card):
     verdict = judge(inherited(measured), FULL, card, "int8", accept_inherited=True)
     assert states(verdict, "accuracy") == {"inherited"}

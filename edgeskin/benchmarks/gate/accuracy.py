@@ -66,11 +66,11 @@ def counted_accuracy(measurements: Measurements, card: ModelCard, accept_inherit
 def accuracy_terms(counted: Accuracy, gate: Gate, card: ModelCard) -> Iterator[Term]:
     """Drops, floors and ceilings of all images."""
     for metric, limit in limited_drops(gate.drop, card):
-        figure, why_not = _of_enough(counted, metric, gate)
+        figure, why_not = _of_enough(counted, metric, gate, card)
         yield from drop_terms(counted, metric, limit, figure, why_not)
     for limits, at in _ABSOLUTE:
         for metric, value in getattr(gate, limits).items():
-            figure, why_not = _of_enough(counted, metric, gate)
+            figure, why_not = _of_enough(counted, metric, gate, card)
             yield counted.term(metric, value, shipped_value(figure), at, why_not)
 
 
@@ -99,22 +99,25 @@ def limited_drops(drops: Drops, card: ModelCard) -> Iterator[tuple[str, Limit]]:
                 yield (key if head.kind == "mask" else f"{head.name}_{key}"), limit
 
 
-def _of_enough(counted: Accuracy, metric: str, gate: Gate) -> tuple[MetricFigure | None, str]:
+def _of_enough(counted: Accuracy, metric: str, gate: Gate, card: ModelCard) -> tuple[MetricFigure | None, str]:
     """The figure of a metric, None where it rests on fewer images than the gate demands; and why there is no value."""
     figure = counted.metrics.get(metric)
     if counted.report is None or figure is None or not figure.n:
-        return None, _undefined_or_unknown(metric, counted.metrics)
+        return None, _undefined_or_unknown(metric, counted.metrics, card)
     if figure.n < gate.minimum:
         return None, f"only {figure.n} images count for it, and the gate demands {gate.minimum} (minimum)"
     weakest = (counted.report.weakest or {}).get(metric)
     if weakest and weakest < gate.minimum_per_class:
         demanded = f"the gate demands {gate.minimum_per_class} (minimum_per_class)"
         return None, f"only {weakest} images are of a class that it needs, and {demanded}"
-    return figure if weakest != 0 else None, _undefined_or_unknown(metric, counted.metrics)
+    return figure if weakest != 0 else None, _undefined_or_unknown(metric, counted.metrics, card)
 
 
-def _undefined_or_unknown(metric: str, figures: Collection[str]) -> str:
+def _undefined_or_unknown(metric: str, figures: Collection[str], card: ModelCard) -> str:
     if metric in figures:
         return "undefined on these images, which lack a class"
+    for head in card.heads if figures else ():
+        if metric.startswith(f"{head.name}_") and not any(name.startswith(f"{head.name}_") for name in figures):
+            return f"none of these images has a truth for {head.name}"
     near = difflib.get_close_matches(metric, figures, n=1)
     return f"there is no metric {metric} for these images" + (f"; did you mean {near[0]}?" if near else "")
