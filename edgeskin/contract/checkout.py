@@ -1,7 +1,9 @@
-"""Which code wrote a file: the git commit of the checkout that edgeskin runs from."""
+"""Which code wrote a file: the git commit of the checkout that edgeskin runs from, or was installed from."""
 
+import json
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -12,10 +14,13 @@ _SECONDS = 5
 def commit(root: Path = _ROOT) -> str | None:
     """The commit in 40 hexadecimal digits, `-dirty` behind them where a tracked file differs from it.
 
-    None where edgeskin was installed and is no checkout, or git cannot say.
+    Of what pip installed from a repository, the commit that pip noted. None where edgeskin was installed from a folder
+    or a wheel, or git cannot say.
     """
     git = shutil.which("git")
-    if git is None or not (root / ".git").exists():
+    if not (root / ".git").exists():
+        return _noted()
+    if git is None:
         return None
     options = ("--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     try:
@@ -25,3 +30,13 @@ def commit(root: Path = _ROOT) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _noted() -> str | None:
+    """What pip wrote down of where it took edgeskin from (PEP 610)."""
+    try:
+        text = metadata.distribution("edgeskin").read_text("direct_url.json")
+        found = json.loads(text or "{}").get("vcs_info", {}).get("commit_id")
+    except (metadata.PackageNotFoundError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None

@@ -1,7 +1,10 @@
 """Which code wrote a file."""
 
 import subprocess
+from importlib import metadata
 from pathlib import Path
+
+import pytest
 
 from edgeskin.contract import checkout
 
@@ -32,3 +35,24 @@ def test_what_is_no_checkout_tells_nothing_even_inside_of_one(tmp_path: Path) ->
     assert checkout.commit(tmp_path) is None  # nothing was committed yet
     (tmp_path / "site-packages").mkdir()
     assert checkout.commit(tmp_path / "site-packages") is None
+
+
+@pytest.mark.parametrize(
+    ("noted", "commit"),
+    [
+        ('{"url": "https://example.org/edgeskin", "vcs_info": {"vcs": "git", "commit_id": "abab"}}', "abab"),
+        ('{"url": "file:///edgeskin", "dir_info": {}}', None),
+        (None, None),
+        ("no JSON", None),
+        ("[]", None),
+    ],
+)
+def test_what_pip_installed_from_a_repository_tells_the_commit_that_pip_noted(
+    noted: str | None, commit: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Installed:
+        def read_text(self, name: str) -> str | None:
+            return noted if name == "direct_url.json" else None
+
+    monkeypatch.setattr(metadata, "distribution", lambda _: Installed())
+    assert checkout.commit(tmp_path) == commit
