@@ -73,4 +73,7 @@ def test_what_runs_outside_the_delegate_is_counted_and_warned_of(
         caution.startswith("7 operators run outside the delegate (some runtime; a reason): slower")
         for caution in done.report.cautions
     )
-    assert "- run outside it: 7 operators: 6 CONV_2D, 1 QUANTIZE; a reason" in (tmp_path / "bundle" / "report.md").read_text()
+    assert (
+        "- run outside it: 7 operators: 6 CONV_2D, 1 QUANTIZE; a reason"
+        in (tmp_path / "bundle" / "report.md").read_text()
+    )
