@@ -23,8 +23,9 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
-    """Compare every file with the manifest, and see who signed; the parts of a Graph folder with its parts.json.
+    """Compare every file with the manifest, and see who signed.
 
+    Of a Graph folder, its parts with its parts.json, and its evidence with the checksums of its entries.
 
     A damaged signature, or one of another manifest, is refused always; a bundle without one only where a key is given
     or configured, or with --require-signature. Without a key nobody can tell whether the bytes of the signature are

@@ -477,7 +477,8 @@ def test_nothing_here_runs_it_and_it_says_where_it_can_be_run(
     artifact = packages["small", "int8"].artifact
     with pytest.raises(TargetError) as caught:
         TARGET.open(artifact)
-    assert str(caught.value) == f"{artifact.path}: cannot be run here. {sentence}"
+    there = sentence.replace("BUNDLE", str(artifact.path.parent))
+    assert str(caught.value) == f"{artifact.path}: cannot be run here. {there}"
     with pytest.raises(TargetError, match=r"coreml runs on no gpu here\. The processors for it: none"):
         TARGET.open(artifact, processor="gpu")
 

@@ -262,6 +262,7 @@ from edgeskin.train.loop import Places, train
 
 data, run, path, threads, *overrides = sys.argv[1:]
 torch.set_num_threads(int(threads))
+torch.cpu._is_avx512_bf16_supported = torch.cpu._is_amx_tile_supported = lambda: False  # as tiny_run was trained
 commits, replace = 0, Path.replace
 
 def replace_or_die(self, target):
