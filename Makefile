@@ -25,7 +25,7 @@ SOURCES := $(shell find edgeskin train/recipes train/families export/profiles ex
 help:
 	@echo 'make demo    export the shipped network and screen a photo with it'
 	@echo 'make test    run the tests'
-	@echo 'make test-pairs  every two of encoder, heads and links together, trained, quantized and exported'
+	@echo 'make test-pairs  every two of encoder, heads and links together, trained, quantized and exported; make results on drawn photos'
 	@echo 'make test-all    all of them, every encoder under every head and link too: an hour'
 	@echo 'make test-arm    the TFLite file in its aarch64 build, emulated: Debian, 200 MB, minutes'
 	@echo 'make results DATA=…  train and measure all that the README reports, from zero; QUICK=1: on drawn photos, minutes'
@@ -39,8 +39,8 @@ demo: $(DEMO)
 
 test: test-main test-core
 
-test-main: CHOSEN := not pairs and not product and not gpu
-test-pairs: CHOSEN := pairs
+test-main: CHOSEN := not pairs and not long and not product and not gpu
+test-pairs: CHOSEN := pairs or long
 test-all: CHOSEN := not gpu
 test-main: SHARE := loadfile
 test-pairs test-all: SHARE := worksteal
@@ -62,7 +62,7 @@ test-core:
 
 .PHONY: test-core-3.10
 test-core-3.10: $(CORE)
-	@.venv-core/bin/python -m pytest -q -n 2 --dist loadfile -m 'not pairs and not product and not gpu and not device and not arm and not data'
+	@.venv-core/bin/python -m pytest -q -n 2 --dist loadfile -m 'not pairs and not long and not product and not gpu and not device and not arm and not data'
 
 # The emulated side has the LiteRT of this one, so that nothing but the processor differs.
 test-arm: $(DEV)

@@ -137,7 +137,7 @@ def test_mistakes_are_one_line(script: ModuleType, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err.startswith("error: no table is called 'nothing'")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(NO_TORCH is not None, reason=NO_TORCH or "")
 def test_the_whole_way_on_drawn_photos_and_again_without_training(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
