@@ -34,6 +34,7 @@ from edgeskin.export import ablate, family
 from edgeskin.export.ablate import Bench
 from edgeskin.export.family import COSTS
 from edgeskin.graph.folder import Graph
+from edgeskin.train.memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 RELEASE = "release"
@@ -281,4 +282,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())

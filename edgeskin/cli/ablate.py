@@ -51,6 +51,9 @@ def ablate(
         table = ablations.show(path, place, split)
     else:
         optional.demand("torch", "torchao", "safetensors", "tensorboard", "onnxscript", "onnx", "onnxruntime")
+        from edgeskin.train.memory import keep_freed_memory
+
+        keep_freed_memory()
         _, trials = families.read(path, place)
         folder = data_folder(data, trials[0].each[0].recipe.data.dataset)
         with terminal.progress(quiet) as progress:

@@ -42,11 +42,13 @@ def search(
     from edgeskin.train import recipe as recipes
     from edgeskin.train import search as searches
     from edgeskin.train import space as spaces
+    from edgeskin.train.memory import keep_freed_memory
 
     file = spaces.read(space)
     folder = run or Path(os.environ.get("EDGESKIN_RUNS", "runs")) / "searches" / file.name
     dataset = recipes.read(spaces.base_of(space, file), file.changes).data.dataset
     bench = searches.Bench(data_folder(data, dataset), folder, weights, device, terminal.words(quiet))
+    keep_freed_memory()
     found = searches.search(space, bench, trials)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))

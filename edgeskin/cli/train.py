@@ -38,6 +38,7 @@ def train(
     optional.demand("torch", "torchao", "safetensors", "tensorboard")
     from edgeskin.train import recipe as recipes
     from edgeskin.train.loop import train as run_training
+    from edgeskin.train.memory import keep_freed_memory
     from edgeskin.train.plan import Places, Plan, problems
 
     path = shipped.find("recipes", recipe)
@@ -55,6 +56,7 @@ def train(
         again += [] if value is None else [option, str(value)]
     for assignment in set_ or ():
         again += ["--set", assignment]
+    keep_freed_memory()
     try:
         record = run_training(chosen, places, resume=resume, device=device, planned=plans[0])
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ class ActivationFakeQuantize(FakeQuantize):
     """`FakeQuantize` for one symmetric scale a tensor: the same values, gradients, state and conversion.
 
     torch's kernel works element by element and keeps a mask that its gradient turns into floats, and its minimum and
-    maximum first copy a channels-last tensor: a quarter of a step of training.
+    maximum first copy a channels-last tensor: a third of a step of training, once freed memory is kept (`memory`).
     """
 
     def forward(self, values: Tensor) -> Tensor:
