@@ -136,12 +136,8 @@ class Table(Frozen):
             if line.note is not None:
                 rows.append((line.name, line.note, "", *("" for _ in self.metrics)))
         text = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
-        return (
-            "\n".join(
-                [text, "", *(f"- {remark}" for remark in (*self.remarks, *(self.papers if papers else ())))]
-            ).rstrip()
-            + "\n"
-        )
+        said = (*self.remarks, *self.papers) if papers else self.remarks
+        return "\n".join([text, "", *(f"- {remark}" for remark in said)]).rstrip() + "\n"
 
 
 def table(family: str, split: str, members: Sequence[Member], metrics: Sequence[str] = ()) -> Table:

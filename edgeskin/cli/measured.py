@@ -48,11 +48,13 @@ def warnings(figures: "Measurements") -> Iterator[str]:
 
 
 def _crowded(figures: "Measurements") -> Iterator[str]:
+    from edgeskin.benchmarks.report import words
+
     cores = figures.device.cores if figures.device else None
     most = max((figure.threads for figure in figures.latency), default=1)
     if cores is not None and most > cores:
         yield (
-            f"{most} threads take turns on {cores} {'core' if cores == 1 else 'cores'}: times at more than {cores} are "
+            f"{most} threads take turns on {words.many(cores, 'core')}: times at more than {cores} are "
             "those of no machine that has as many cores"
         )
 
