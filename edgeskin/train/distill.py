@@ -1,6 +1,6 @@
-"""A larger float network as teacher: its answers to the very views that the student is shown."""
+"""Teachers: the answers of trained float networks to the very views that the student is shown."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,21 +37,35 @@ def sigmoid_distillation(student: Tensor, teacher: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained network that answers the same questions.
+    """Trained networks that answer the same questions.
 
-    network: in eval mode. order: its heads. weight: of its loss beside that of the truth, head by head.
+    networks: in eval mode. order: their heads. weight: of their loss beside that of the truth, head by head. asked:
+    which network answers for each of the student's samples (cases,) int64; None for the first.
     """
 
-    network: nn.Module
+    networks: tuple[nn.Module, ...]
     order: tuple[str, ...]
     weight: float
     temperature: float
     takes_metadata: bool = False
+    asked: Tensor | None = None
 
     @torch.no_grad()
     def answers(self, batch: Batch) -> dict[str, Tensor]:
-        """Its logits, head by head."""
-        outputs = self.network(*batch.inputs) if self.takes_metadata else self.network(batch.image)
+        """Their logits, head by head."""
+        if self.asked is None:
+            return self._said(self.networks[0], batch)
+        assert batch.case is not None, "a batch of training cases says which they are"
+        asked = self.asked.to(batch.case.device)[batch.case]
+        found: dict[str, Tensor] = {}
+        for number in sorted(set(asked.tolist())):
+            rows = asked == number
+            for name, answer in self._said(self.networks[number], batch.only(rows)).items():
+                found.setdefault(name, answer.new_empty(len(asked), *answer.shape[1:]))[rows] = answer
+        return found
+
+    def _said(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        outputs = network(*batch.inputs) if self.takes_metadata else network(batch.image)
         return dict(zip(self.order, outputs, strict=False))  # a network may return more behind its heads
 
     def loss(self, head: HeadSpec, student: Tensor, teacher: Tensor) -> Tensor:
@@ -61,19 +75,21 @@ class Teacher:
         return self.weight * sigmoid_distillation(student, teacher)
 
 
-def teacher_for(recipe: Recipe, device: torch.device) -> Teacher | None:
-    """The teacher that a recipe names and in which `problems` found nothing wrong; None where it names none.
+def teacher_of(recipe: Recipe, runs: Sequence[Path], device: torch.device, asked: Tensor | None = None) -> Teacher:
+    """The best float networks of some runs as the teacher of a recipe. asked: as in `Teacher`.
 
-    Raises: RunError where its run cannot be read or has no float epoch.
+    Raises: RunError where a run cannot be read or has no float epoch.
     """
     chosen = recipe.distill
-    if chosen is None:
-        return None
-    run = Path(chosen.run)
-    record = read_run(run)
-    network = float_network(run, record).to(device).requires_grad_(requires_grad=False)
-    order = tuple(head.name for head in record.recipe.head_specs())
-    return Teacher(network, order, chosen.weight, chosen.temperature, record.recipe.metadata is not None)
+    assert chosen is not None, "the recipe distils"
+    records = [read_run(run) for run in runs]
+    networks = tuple(
+        float_network(run, record).to(device).requires_grad_(requires_grad=False)
+        for run, record in zip(runs, records, strict=True)
+    )
+    first = records[0].recipe
+    order = tuple(head.name for head in first.head_specs())
+    return Teacher(networks, order, chosen.weight, chosen.temperature, first.metadata is not None, asked)
 
 
 def problems(recipe: Recipe, forbidden: Collection[str], select: Collection[str] = ()) -> list[str]:
@@ -83,7 +99,7 @@ def problems(recipe: Recipe, forbidden: Collection[str], select: Collection[str]
     of those that choose the student; they may have chosen the teacher too, as they choose the float network that the
     quantized one starts from, but it must not have learnt from them.
     """
-    if recipe.distill is None:
+    if recipe.distill is None or recipe.distill.run is None:
         return []
     run = Path(recipe.distill.run)
     if not (run / "run.json").is_file():

@@ -49,7 +49,8 @@ class Batch(NamedTuple):
 
     Shapes: image (N, 3, S, S) float32 in [−1, 1); mask (N, 1, S, S) of 0 and 1, has_mask (N,) of 0 and 1;
     labels: head name -> (N,) int64, −1 where missing. Where the network takes clinical fields: metadata (N, M) as it is
-    given, complete (N, M) as the table has it, hidden (N, M) 1 on slots that were hidden though they are known.
+    given, complete (N, M) as the table has it, hidden (N, M) 1 on slots that were hidden though they are known. case
+    (N,) int64: the place of each among the samples.
     """
 
     image: Tensor
@@ -59,6 +60,7 @@ class Batch(NamedTuple):
     metadata: Tensor | None = None
     complete: Tensor | None = None
     hidden: Tensor | None = None
+    case: Tensor | None = None
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -67,14 +69,17 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        fields = (None if value is None else value.to(device) for value in (self.metadata, self.complete, self.hidden))
-        return Batch(
-            self.image.to(device),
-            self.mask.to(device),
-            self.has_mask.to(device),
-            {name: label.to(device) for name, label in self.labels.items()},
-            *fields,
-        )
+        return self._each(lambda tensor: tensor.to(device))
+
+    def only(self, rows: Tensor) -> "Batch":
+        """Some of its cases: rows (N,) bool."""
+        return self._each(lambda tensor: tensor[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        rest = (self.metadata, self.complete, self.hidden, self.case)
+        fields = (None if value is None else change(value) for value in rest)
+        labels = {name: change(label) for name, label in self.labels.items()}
+        return Batch(change(self.image), change(self.mask), change(self.has_mask), labels, *fields)
 
 
 @dataclass(frozen=True)
@@ -146,8 +151,9 @@ def _batch(samples: Samples, index: npt.NDArray[np.int64], views: Sequence[View]
     for name, answers in samples.labels.items():
         unseen = second & (samples.showing.second_pass is not None and name not in samples.showing.second_pass.heads)
         labels[name] = torch.from_numpy(np.where(unseen, MISSING, answers[index]))
-    fields = (None, None, None) if shown is None else tuple(torch.from_numpy(values) for values in shown)
-    return Batch(image, masks[:, None].float(), present.float(), labels, *fields)
+    metadata, complete, hidden = (None, None, None) if shown is None else (torch.from_numpy(each) for each in shown)
+    case = torch.from_numpy(index)
+    return Batch(image, masks[:, None].float(), present.float(), labels, metadata, complete, hidden, case)
 
 
 def training_batches(

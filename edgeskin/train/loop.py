@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeAlias
@@ -19,15 +20,16 @@ from edgeskin.models.start import start_encoder
 from edgeskin.train import score
 from edgeskin.train.balance import balance_for, balanced_weights
 from edgeskin.train.checkpoint import PhaseName, RunRecord, Stored, load, read_run, store, write_run
-from edgeskin.train.distill import Teacher, teacher_for
+from edgeskin.train.distill import Teacher, teacher_of
 from edgeskin.train.distributed import Processes, joined
-from edgeskin.train.loader import Samples, Showing, decode, plain_batches, training_batches
+from edgeskin.train.loader import Showing, decode, plain_batches, training_batches
 from edgeskin.train.log import Logs, Progress
 from edgeskin.train.mode import FloatMode, Mode, QatMode
 from edgeskin.train.networks import build_network, materialise, prepared_network, trained_network
 from edgeskin.train.objective import objective_for
 from edgeskin.train.phase import Losses, Trainer
 from edgeskin.train.plan import Places, Plan, plan
+from edgeskin.train.precision import spare_strided_depthwise
 from edgeskin.train.provenance import changed_source, note_changes, precision, sources, versions
 from edgeskin.train.recipe import Phase, Recipe
 from edgeskin.train.sampling import Order, Showings, epoch_order, showings
@@ -35,6 +37,8 @@ from edgeskin.train.sampling import Order, Showings, epoch_order, showings
 __all__ = ["OnEpoch", "Places", "train"]
 
 STATISTICS_BATCHES = 4
+TEACHERS = "teachers"
+"""The folder in a run of the networks that teach it and are trained with it, a run each, without a quantized phase."""
 SEED_OF: dict[PhaseName, int] = {"float": 1, "qat": 2}
 
 OnEpoch: TypeAlias = Callable[[PhaseName, int, float], None]
@@ -62,26 +66,45 @@ def train(
     with joined(_device(device)) as processes:
         processes.demand_even_batches(recipe)
         chosen = planned or plan(recipe, places)
-        record = processes.agree(lambda: _open_run(recipe, places, chosen, processes, resume))
-        processes.agree(lambda: _keep_prints(places.run / TRAINING_PRINTS, record, chosen))
+        record = _begun(recipe, places, chosen, processes, resume)
         if record.finished:
             return record
-        teacher = teacher_for(recipe, processes.device)
+        teacher = _teacher(recipe, places, chosen, processes)
         with Progress(recipe, quiet=not processes.first) as progress:
-            for change in record.changes:
-                progress.say(f"warning: resumed {change}; this is not exactly the uninterrupted run")
-            for note in chosen.notes:
-                progress.say(note)
-            progress.say("decoding images")
-            heads = recipe.head_specs()
-            showing = Showing(recipe.network.size, recipe.preprocessing, recipe.second_pass)
-            samples, select = (
-                decode(part.cases, heads, showing, part.labels, part.fields) for part in (chosen.train, chosen.select)
-            )
-            session = _Session(recipe, places, samples, select, processes, progress, record, teacher, on_epoch)
+            session = _Session(recipe, places, chosen, processes, progress, record, teacher, on_epoch)
             session.float_phase()
             session.qat_phase()
             return session.finish()
+
+
+def _teacher(recipe: Recipe, places: Places, planned: Plan, processes: Processes) -> Teacher | None:
+    """The teacher that a recipe names, its networks trained where they are this recipe's own."""
+    chosen = recipe.distill
+    if chosen is None:
+        return None
+    if chosen.run is not None:
+        return teacher_of(recipe, [Path(chosen.run)], processes.device)
+    runs = [places.run / TEACHERS / str(number) for number in range(len(planned.teachers))]
+    epochs = {} if chosen.epochs is None else {"epochs": chosen.epochs}
+    own = recipe.model_copy(update={"distill": None, "float_phase": recipe.float_phase.model_copy(update=epochs)})
+    for number, (run, part) in enumerate(zip(runs, planned.teachers, strict=True), 1):
+        there = replace(places, run=run)
+        record = _begun(own, there, part, processes, resume=(run / "run.json").exists())
+        if "float" not in record.phases_done:
+            with Progress(own, quiet=not processes.first) as progress:
+                progress.say(f"teacher {number} of {len(runs)}, which leaves out {len(part.held_out)} images")
+                _Session(own, there, part, processes, progress, record).float_phase()
+    place = {case.image_id: at for at, case in enumerate(planned.train.cases)}
+    asked = torch.empty(len(place), dtype=torch.int64)
+    for number, part in enumerate(planned.teachers):
+        asked[[place[case.image_id] for case in part.held_out]] = number
+    return teacher_of(recipe, runs, processes.device, asked)
+
+
+def _begun(recipe: Recipe, places: Places, planned: Plan, processes: Processes, resume: bool) -> RunRecord:
+    record = processes.agree(lambda: _open_run(recipe, places, planned, processes, resume))
+    processes.agree(lambda: _keep_prints(places.run / TRAINING_PRINTS, record, planned))
+    return record
 
 
 def _device(word: str | None) -> torch.device:
@@ -150,21 +173,29 @@ class _Session:
         self,
         recipe: Recipe,
         places: Places,
-        samples: Samples,
-        select: Samples,
+        planned: Plan,
         processes: Processes,
         progress: Progress,
         record: RunRecord,
-        teacher: Teacher | None,
-        on_epoch: OnEpoch | None,
+        teacher: Teacher | None = None,
+        on_epoch: OnEpoch | None = None,
     ) -> None:
         self.recipe, self.places, self.heads = recipe, places, recipe.head_specs()
-        self.samples, self.select = samples, select
         self.processes, self.device = processes, processes.device
         self.progress, self.record = progress, record
         self.teacher, self.on_epoch = teacher, on_epoch
+        for change in record.changes:
+            progress.say(f"warning: resumed {change}; this is not exactly the uninterrupted run")
+        for note in planned.notes:
+            progress.say(note)
+        progress.say("decoding images")
+        showing = Showing(recipe.network.size, recipe.preprocessing, recipe.second_pass)
+        self.samples, self.select = (
+            decode(part.cases, self.heads, showing, part.labels, part.fields)
+            for part in (planned.train, planned.select)
+        )
         self.class_weights = {
-            head.name: self._weights(head, samples).to(self.device) for head in self.heads if head.kind != "mask"
+            head.name: self._weights(head).to(self.device) for head in self.heads if head.kind != "mask"
         }
 
     @cached_property
@@ -172,11 +203,11 @@ class _Session:
         """Opened at the first epoch's end, by the one process that writes."""
         return Logs(self.places.run)
 
-    def _weights(self, head: HeadSpec, samples: Samples) -> Tensor:
+    def _weights(self, head: HeadSpec) -> Tensor:
         classes = max(2, len(head.labels))
         if self.recipe.heads[head.name].class_weights == "none":
             return torch.ones(classes)
-        return torch.from_numpy(balanced_weights(samples.labels[head.name], classes, self._showings()))
+        return torch.from_numpy(balanced_weights(self.samples.labels[head.name], classes, self._showings()))
 
     def float_phase(self) -> None:
         """Train in float, from ImageNet or at random."""
@@ -188,6 +219,8 @@ class _Session:
             batches = itertools.islice(plain_batches(self.samples, 32), STATISTICS_BATCHES)
             images = (batch.image for batch in batches)
             start_encoder(network.encoder, self.recipe.network.start, self.places.weights, images)
+        if self.device.type == "cpu":
+            spare_strided_depthwise(network)
         self._run(FloatMode(network), phase)
 
     def qat_phase(self) -> None:

@@ -1,7 +1,7 @@
 """What a run trains on, decided and checked before any image is read."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeskin.contract.model import HeadSpec
@@ -44,7 +44,8 @@ class Plan:
     """What a run trains on.
 
     select: chooses epochs and thresholds. held_out: the fold that a cross-validation keeps for its figures. notes:
-    what was left out and why.
+    what was left out and why. teachers: what the networks that teach this one train on; each answers for what it
+    holds out, and together they hold out all of `train`.
     """
 
     datasets: tuple[str, ...]
@@ -52,6 +53,7 @@ class Plan:
     select: Part
     held_out: tuple[Case, ...]
     notes: tuple[str, ...]
+    teachers: tuple["Plan", ...] = ()
 
 
 def plan(recipe: Recipe, places: Places) -> Plan:
@@ -78,9 +80,22 @@ def plan(recipe: Recipe, places: Places) -> Plan:
     )
     learnt = _part(recipe, train, "train", problems, hide=True)
     chosen = _part(recipe, select, "select", problems, hide=False)
+    made = Plan((recipe.data.dataset, *recipe.data.also), learnt, chosen, held_out, notes)
+    if recipe.distill is not None and recipe.distill.folds is not None:
+        parts = folds(train, recipe.distill.folds, seed=recipe.seed, stratify=stratify)
+        made = replace(made, teachers=tuple(_teaching(recipe, made, parts, part, problems) for part in parts))
     if problems:
         raise RecipeError(recipe.name, list(dict.fromkeys(problems)))
-    return Plan((recipe.data.dataset, *recipe.data.also), learnt, chosen, held_out, notes)
+    return made
+
+
+def _teaching(
+    recipe: Recipe, student: Plan, parts: Sequence[Sequence[Case]], own: tuple[Case, ...], problems: list[str]
+) -> Plan:
+    """What one teacher trains on: all that the student does but its own part; `select` chooses both."""
+    rest = [case for part in parts if part is not own for case in part]
+    problems += _batch_problems(recipe, len(rest))
+    return replace(student, train=_part(recipe, rest, "a teacher", problems, hide=True), held_out=own, notes=())
 
 
 def problems(recipe: Recipe, places: Places, keep: Callable[[Plan], None] | None = None) -> list[str]:

@@ -25,7 +25,7 @@ def sources(recipe: Recipe, weights: Path | None) -> dict[str, str]:
     whoever opens it says so. Raises: RunError where the teacher's run cannot be read.
     """
     found: dict[str, str] = {}
-    if recipe.distill is not None:
+    if recipe.distill is not None and recipe.distill.run is not None:
         best = read_run(Path(recipe.distill.run)).best
         if "float" in best:
             found[TEACHER] = best["float"].sha256

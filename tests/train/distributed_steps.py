@@ -83,7 +83,7 @@ def gradient(processes: Processes) -> Figures:
         {"melanoma": torch.tensor([1.0, 3.0])},
         enlargement=Enlargement("finer", network.enlarge),
         imputes=True,
-        teacher=Teacher(Small().eval(), ("mask", "melanoma"), 0.5, 2.0),
+        teacher=Teacher((Small().eval(),), ("mask", "melanoma"), 0.5, 2.0),
         across=processes.mean,
     )
     balance = UncertaintyBalance(objective.tasks)

@@ -17,7 +17,7 @@ from edgeskin.train.distill import (
     problems,
     sigmoid_distillation,
     softmax_distillation,
-    teacher_for,
+    teacher_of,
 )
 from edgeskin.train.loader import Batch
 from edgeskin.train.networks import build_network
@@ -89,12 +89,12 @@ class Clinical(nn.Module):
 def test_a_teacher_is_shown_the_fields_where_it_reads_them(reads: bool) -> None:
     fields = torch.ones(8, 1)
     batch = Batch(images(), torch.zeros(8, 1, 16, 16), torch.zeros(8), {}, fields, fields, fields)
-    teacher = Teacher(Clinical(), ("melanoma",), 1.0, 1.0, takes_metadata=reads)
+    teacher = Teacher((Clinical(),), ("melanoma",), 1.0, 1.0, takes_metadata=reads)
     assert float(teacher.answers(batch)["melanoma"].mean()) == float(reads)
 
 
 def test_what_stands_behind_a_teachers_heads_is_left_out() -> None:
-    teacher = Teacher(Small().eval(), ("mask",), 1.0, 1.0)
+    teacher = Teacher((Small().eval(),), ("mask",), 1.0, 1.0)
     batch = Batch(images(), torch.zeros(8, 1, 16, 16), torch.zeros(8), {})
     assert list(teacher.answers(batch)) == ["mask"]
 
@@ -129,8 +129,7 @@ def test_a_teacher_of_other_colours_or_passes_is_refused() -> None:
     assert "runs/wide was trained with another preprocessing" in problem
 
 
-def test_without_distillation_there_is_no_teacher() -> None:
-    assert teacher_for(tiny(), torch.device("cpu")) is None
+def test_without_distillation_nothing_is_wrong_with_a_teacher() -> None:
     assert problems(tiny(), {"a", "b"}) == []
 
 
@@ -158,10 +157,9 @@ def test_the_teacher_is_the_runs_float_network_and_learns_nothing(tmp_path: Path
     wide = tiny("network.width=0.5")
     run = run_of(wide, tmp_path / "wide")
     student = tiny(f"distill.run={run}", "distill.weight=0.25", "distill.temperature=3")
-    teacher = teacher_for(student, torch.device("cpu"))
-    assert teacher is not None
+    teacher = teacher_of(student, [run], torch.device("cpu"))
     assert (teacher.weight, teacher.temperature) == (0.25, 3)
-    assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
+    assert not any(parameter.requires_grad for parameter in teacher.networks[0].parameters())
     batch = Batch(torch.zeros(2, 3, 64, 64), torch.zeros(2, 1, 64, 64), torch.zeros(2), {})
     expected = build_network(wide).eval()(batch.image)
     for head, answer in zip(wide.head_specs(), expected, strict=True):
@@ -202,7 +200,7 @@ def test_a_run_without_a_float_epoch_says_how_to_go_on(tmp_path: Path) -> None:
     (problem,) = problems(taught_by(run), ())
     assert problem.endswith(f"has no finished float epoch. Go on with: edgeskin train … --run {run} --resume")
     with pytest.raises(RunError, match="no finished epoch"):
-        teacher_for(taught_by(run), torch.device("cpu"))
+        teacher_of(taught_by(run), [run], torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_the_auxiliary_tasks_read_what_stands_behind_the_heads() -> None:
 def test_a_teachers_loss_is_added_to_that_of_the_truth_and_moves_the_student_only() -> None:
     torch.manual_seed(0)
     network, student, given = Small().eval(), Small(), batch()
-    teacher = Teacher(network, ("mask", "melanoma"), weight=0.5, temperature=2.0)
+    teacher = Teacher((network,), ("mask", "melanoma"), weight=0.5, temperature=2.0)
     outputs = student(given.image)
     losses, alone = objective(teacher=teacher)(outputs, given), objective()(outputs, given)
     answers = network(given.image)
@@ -126,7 +126,7 @@ def test_a_teachers_loss_is_added_to_that_of_the_truth_and_moves_the_student_onl
 
 def test_a_teacher_answers_where_truth_is_missing() -> None:
     torch.manual_seed(0)
-    teacher = Teacher(Small().eval(), ("mask", "melanoma"), weight=0.5, temperature=2.0)
+    teacher = Teacher((Small().eval(),), ("mask", "melanoma"), weight=0.5, temperature=2.0)
     given = batch()._replace(has_mask=torch.zeros(8), labels={"melanoma": torch.full((8,), -1)})
     losses = objective(teacher=teacher)(Small()(given.image), given)
     assert all(float(loss.detach()) > 0 for loss in losses.values())

@@ -106,12 +106,25 @@ class Sampling(Frozen):
 
 
 class Distillation(Frozen):
-    """A larger float network as teacher.
+    """Teachers: float networks whose answers are learnt beside the truth.
 
-    run: its run folder. It must have every head of ours by name and labels. weight: of the teacher's loss beside that
-    of the truth, head by head. temperature: of a softmax head.
+    run: the run folder of one, usually larger. It must have every head of ours by name and labels. folds: without a
+    run, so many networks of this very recipe are trained first, each on all training images but one part of them, and
+    answers for that part, which it has not learnt by heart (cross-fitting: Dao et al. 2021, Knowledge distillation as
+    semiparametric inference, section 4). epochs: of each of these; without it as many as the float phase has. weight:
+    of the teacher's loss beside that of the truth, head by head. temperature: of a softmax head.
     """
 
-    run: str
+    run: str | None = None
+    folds: Annotated[int, Field(ge=2, le=20)] | None = None
+    epochs: PositiveInt | None = None
     weight: Positive = 0.5
     temperature: Positive = 2.0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Distillation":
+        if (self.run is None) == (self.folds is None):
+            raise ValueError("write either run, the folder of a teacher, or folds, how many are to be trained first")
+        if self.epochs is not None and self.folds is None:
+            raise ValueError("epochs is for folds; the teacher of a run is trained already")
+        return self
