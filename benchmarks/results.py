@@ -2,10 +2,11 @@
 
     make results DATA=~/skin                 # days on two cores; after Ctrl-C or a kill the same command goes on
     make results DATA=~/skin ONLY=isic2016   # one table; ONLY=isic2016/MTL3 one network of it
-    make results SHOW=1                      # writes the tables as far as they were run; trains nothing
+    make results SHOW=1                      # writes the tables as far as they were run; needs no images
     make results QUICK=1                     # the same on drawn photos, in minutes; prints, and leaves the README alone
 
-A network is trained once: its row is kept under the hash of its recipe (`edgeskin ablate`). Where recipes have folds,
+A network is trained once: its row is kept under the hash of its recipe (`edgeskin ablate`), in the folder of runs and
+in benchmarks/rows/, which is committed; remove a row there to have it measured again. Where recipes have folds,
 the first of each is trained before the second of any. Test is looked at last, once everything else has its figures, or
 where its table is named. The README is written at the end: were it written before, the tree that later rows are
 measured from would not be the commit beside them. What was not run says so.
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from edgeskin import files, shipped
 from edgeskin.benchmarks import evidence, pareto
-from edgeskin.benchmarks.ablation import Table
+from edgeskin.benchmarks.ablation import ROW, Row, Table
 from edgeskin.benchmarks.measurements import Interval, Measured, MetricFigure
 from edgeskin.cli import terminal
 from edgeskin.contract.declaration import nearest
@@ -37,6 +38,8 @@ from edgeskin.graph.folder import Graph
 from edgeskin.train.memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
+KEPT = ROOT / "benchmarks/rows"
+"""Rows as they stand below `ablations` in a folder of runs, for those who have no runs."""
 RELEASE = "release"
 """The name of the table that comes from the evidence of the shipped network."""
 ROWS = {
@@ -156,6 +159,28 @@ def put(document: Path, name: str, text: str) -> None:
         files.write_text(document, after)
 
 
+def fetch(kept: Path, runs: Path) -> None:
+    """Put kept rows into a folder of runs, where it has none for their recipes."""
+    for path in sorted(kept.rglob(ROW)):
+        there = runs / "ablations" / path.parent.relative_to(kept)
+        if not (there / ROW).exists():
+            row = Row.read(path.parent)
+            assert row is not None, "the file is there"
+            row.write(there)
+
+
+def keep(parts: Sequence[Part], runs: Path, kept: Path) -> None:
+    """Keep the rows of some tables that have figures."""
+    for part in parts:
+        _, trials = family.read(shipped.find("families", part.family), runs)
+        for one in trials:
+            for trial in (*one.each, *([] if one.average is None else [one.average])):
+                row = Row.read(trial.folder)
+                if row is not None and row.splits:
+                    whole = row.model_copy(update={"failed": None})
+                    whole.write(kept / trial.folder.relative_to(runs / "ablations"))
+
+
 def demand_committed() -> None:
     """Raises: EdgeskinError where a recipe, a family or this list is not as it was committed."""
     words = ("git", "-C", str(ROOT), "status", "--porcelain", "--", "train", "benchmarks/results.py")
@@ -241,11 +266,13 @@ def real(runs: Path, word: str | None, document: Path, *, train: bool) -> int:
     """The README's tables from real images; without `train`, from the rows that there are."""
     parts, only = ((), None) if word == RELEASE else chosen(word, PARTS)
     complete = True
+    fetch(KEPT, runs)
     if train and parts:
         demand_committed()
         weights = Path(os.environ["EDGESKIN_WEIGHTS"]) if os.environ.get("EDGESKIN_WEIGHTS") else None
         work = Work(runs, lambda dataset: _bench(data_folder(None, dataset), weights), only)
         complete = run(parts, work, named=word is not None)
+    keep(parts, runs, KEPT)
     for part in parts:
         put(document, part.name, shown(part, runs))
     if word in (None, RELEASE):

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from edgeskin import shipped
+from edgeskin.benchmarks.ablation import Measured, Row
 from edgeskin.errors import EdgeskinError
 from edgeskin.export import ablate, family
 from edgeskin.export.ablate import Bench
@@ -115,6 +116,51 @@ def test_test_is_looked_at_last_and_only_once_all_else_has_its_figures(
     ]
     looked = "val" not in behind or named
     assert [split for _, split, _ in done.asked[4:]] == ["test"] * looked
+
+
+def a_row(recipe_sha256: str, split: str, failed: str | None = None) -> Row:
+    figures = Measured(
+        dataset="isic2017",
+        n=1,
+        data_list_sha256="",
+        trained_on_sha256="",
+        sources={},
+        figures={"mask_dice": {"float": 0.5, "int8": 0.25}},
+        commit=None,
+        date="2026-11-30T00:00:00+00:00",
+    )
+    return Row(recipe="own", recipe_sha256=recipe_sha256, splits={split: figures}, failed=failed)
+
+
+def test_rows_outlive_their_runs(script: ModuleType, tmp_path: Path) -> None:
+    runs, kept = tmp_path / "runs", tmp_path / "rows"
+    part = next(part for part in script.PARTS if part.name == "pad_ufes_20")
+    _, trials = family.read(shipped.find("families", part.family), runs)
+    first, told = trials[0].each[0], next(one for one in trials if one.choice.fields == "unknown").each[0]
+    average = trials[0].average
+    assert average is not None
+    a_row(first.recipe.sha256(), "fold", failed="interrupted").write(first.folder)
+    a_row(told.recipe.sha256(), "fold").write(told.folder)
+    a_row(first.recipe.sha256(), "val").write(average.folder)
+    Row(recipe="own", recipe_sha256="", failed="no figures").write(trials[0].each[1].folder)
+    script.keep((part,), runs, kept)
+    script.fetch(kept, tmp_path / "new")
+    places = {path.parent.relative_to(tmp_path / "new/ablations") for path in (tmp_path / "new").rglob("row.json")}
+    assert places == {each.folder.relative_to(runs / "ablations") for each in (first, told, average)}
+    row = Row.read(tmp_path / "new/ablations" / first.recipe.sha256())
+    assert row == a_row(first.recipe.sha256(), "fold")
+    # What a folder of runs has stays.
+    script.fetch(kept, runs)
+    assert Row.read(first.folder) == a_row(first.recipe.sha256(), "fold", failed="interrupted")
+
+
+def test_every_kept_row_is_of_a_table(script: ModuleType, tmp_path: Path) -> None:
+    hashes = set()
+    for part in script.PARTS:
+        _, trials = family.read(shipped.find("families", part.family), tmp_path)
+        hashes |= {trial.recipe.sha256() for one in trials for trial in one.each}
+    kept = {path.relative_to(script.KEPT).parts[0] for path in script.KEPT.rglob("row.json")}
+    assert kept <= hashes, "remove these rows, or the recipe that they are of was changed by mistake"
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
