@@ -8,7 +8,7 @@ from small_network import Small, images
 from torch import Tensor, nn
 
 from edgeskin import shipped
-from edgeskin.errors import RunError
+from edgeskin.errors import RecipeError, RunError
 from edgeskin.train import recipe
 from edgeskin.train.checkpoint import RunRecord, store, write_run
 from edgeskin.train.distill import (
@@ -97,6 +97,47 @@ def test_what_stands_behind_a_teachers_heads_is_left_out() -> None:
     teacher = Teacher((Small().eval(),), ("mask",), 1.0, 1.0)
     batch = Batch(images(), torch.zeros(8, 1, 16, 16), torch.zeros(8), {})
     assert list(teacher.answers(batch)) == ["mask"]
+
+
+class Constant(nn.Module):
+    """Answers every image with one number, in a head of one and in a mask."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full((len(image), 1), self.value), torch.full((len(image), 1, 4, 4), self.value)
+
+
+def test_each_case_is_answered_by_the_network_that_was_asked_for_it() -> None:
+    teacher = Teacher(
+        tuple(Constant(value) for value in (10.0, 20.0, 30.0)),
+        ("melanoma", "mask"),
+        1.0,
+        1.0,
+        asked=torch.tensor([2, 0, 0, 2, 0]),  # nobody asks the second
+    )
+    batch = Batch(
+        torch.zeros(4, 3, 16, 16), torch.zeros(4, 1, 16, 16), torch.zeros(4), {}, case=torch.tensor([3, 1, 4, 0])
+    )
+    answers = teacher.answers(batch)
+    assert answers["melanoma"].tolist() == [[30], [10], [10], [30]]
+    assert torch.equal(answers["mask"], answers["melanoma"][:, :, None, None].expand(4, 1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("ways", "message"),
+    [
+        (("distill.weight=0.5",), "write either run, the folder of a teacher, or folds"),
+        (("distill.run='a'", "distill.folds=3"), "write either run, the folder of a teacher, or folds"),
+        (("distill.run='a'", "distill.epochs=3"), "epochs is for folds; the teacher of a run is trained already"),
+        (("distill.folds=1",), "distill.folds"),
+    ],
+)
+def test_what_a_recipe_may_say_of_its_teachers(ways: tuple[str, ...], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        tiny(*ways)
 
 
 def tiny(*overrides: str) -> Recipe:

@@ -236,6 +236,33 @@ def test_whatever_learns_beside_the_network_is_resumed_to_the_bit_too(
     assert read_run(run).thresholds == read_run(whole).thresholds
 
 
+@pytest.mark.slow
+def test_teachers_are_trained_first_and_each_has_not_seen_what_it_answers_for(
+    train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = ("distill.folds=3", "distill.epochs=1", "float.epochs=2", "qat.epochs=1")
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train_tiny(whole, *ways)
+    student = read_run(whole)
+    teachers = [read_run(whole / "teachers" / str(number)) for number in range(3)]
+    for teacher in teachers:
+        assert teacher.phases_done == ("float",)
+        assert teacher.best["float"].epoch == 1
+        assert teacher.select_ids == student.select_ids
+        assert sorted((*teacher.train_ids, *teacher.held_out_ids)) == sorted(student.train_ids)
+    assert sorted(case for teacher in teachers for case in teacher.held_out_ids) == sorted(student.train_ids)
+    first = STEPS * 2 // 3  # of a teacher, who sees two thirds
+    for step in (first + 1, first + STEPS + 1):  # in the second teacher, then, with both behind it, in the student
+        interrupt_at(monkeypatch, step)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(run, *ways, resume=(run / "run.json").exists())
+    interrupt_at(monkeypatch, 10_000)
+    train_tiny(run, *ways, resume=True)
+    assert weights(run) == weights(whole)
+    for number in range(3):
+        assert weights(run / "teachers" / str(number)) == weights(whole / "teachers" / str(number))
+
+
 def test_a_phase_without_patience_left_ends_early_and_the_next_begins(
     train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

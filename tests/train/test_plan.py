@@ -54,6 +54,24 @@ def test_every_training_case_is_held_out_by_exactly_one_fold(phantom_data: Path)
     assert sorted(held) == sorted(case.image_id for case in read_cases(phantom_data).split("train"))
 
 
+def test_teachers_hold_out_all_that_is_trained_on_part_by_part(phantom_data: Path) -> None:
+    made = plan(chosen("distill.folds=4"), places(phantom_data))
+    ids = [case.image_id for teacher in made.teachers for case in teacher.held_out]
+    assert sorted(ids) == sorted(case.image_id for case in made.train.cases)
+    for teacher in made.teachers:
+        assert not {case.image_id for case in teacher.held_out} & {case.image_id for case in teacher.train.cases}
+        assert len(teacher.held_out) + len(teacher.train.cases) == len(made.train.cases)
+        assert teacher.select is made.select
+        assert {name: len(answers) for name, answers in teacher.train.labels.items()} == dict.fromkeys(
+            made.train.labels, len(teacher.train.cases)
+        )
+
+
+def test_a_teacher_that_would_lack_a_batch_is_told(phantom_data: Path) -> None:
+    with pytest.raises(RecipeError, match=r"float\.batch is 40, more than the \d+ images trained on"):
+        plan(chosen("distill.folds=2", "float.batch=40"), places(phantom_data))
+
+
 def test_what_does_not_fit_the_data_is_told_all_at_once(phantom_data: Path) -> None:
     wrong = chosen(
         "heads.diagnosis.labels=['melanoma', 'nevus', 'seborrheic_keratosis', 'angioma']",
