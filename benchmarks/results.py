@@ -33,6 +33,7 @@ from edgeskin.data.phantom import write_dataset
 from edgeskin.errors import EdgeskinError
 from edgeskin.export import ablate, family
 from edgeskin.export.ablate import Bench
+from edgeskin.export.evaluate import VOTED
 from edgeskin.export.family import COSTS
 from edgeskin.graph.folder import Graph
 from edgeskin.train.memory import keep_freed_memory
@@ -68,6 +69,7 @@ class Part:
 PARTS = (
     Part("clinic_2", "clinic_2", "val"),
     Part("clinic_2_test", "clinic_2", "test"),
+    Part("symmetry", "symmetry", VOTED),
     Part("isic2016", "isic2016", "test"),
     Part("ham10000", "ham10000_once", "test"),
     Part("pad_ufes_20", "pad_ufes_20_fields", ablate.FOLD),
