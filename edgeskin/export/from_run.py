@@ -60,7 +60,9 @@ def graph_from_run(run: Path, folder: Path) -> Graph:
     heads, width = card.heads, None if card.metadata is None else card.metadata.width
     prepared = trained_network(run, record)
     weights = {
-        name: value.clone(memory_format=torch.contiguous_format) for name, value in prepared.state_dict().items()
+        name: value.clone(memory_format=torch.contiguous_format)
+        for name, value in prepared.state_dict().items()
+        if not name.startswith("auxiliary.")
     }
     fp32 = trace(float_network(run, record), heads, card.size, width)
     lint.check_float(fp32)

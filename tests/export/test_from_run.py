@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 
 from edgeskin import files
 from edgeskin.contract.model import ModelCard
@@ -20,7 +22,7 @@ from edgeskin.graph.folder import PARTS, Graph
 from edgeskin.graph.ir import Conv, Linear
 from edgeskin.graph.read import read
 from edgeskin.targets.onnx import reference_session
-from edgeskin.train.checkpoint import read_run, write_run
+from edgeskin.train.checkpoint import RunRecord, load, read_run, write_run
 from edgeskin.train.networks import float_network
 
 HOPS = (
@@ -101,6 +103,17 @@ def test_exporting_twice_gives_the_same_bytes(tiny_run: Path, tiny_graph: Graph,
     for part in sorted(parts):
         assert files.sha256(again.folder / part) == files.sha256(tiny_graph.folder / part), part
     assert again.sha256 == tiny_graph.sha256
+
+
+@pytest.mark.long
+def test_decoders_of_training_alone_stay_behind(train_tiny: Callable[..., RunRecord], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    record = train_tiny(run, "heads.detail.kind=super_resolution", "float.epochs=1", "qat.epochs=1")
+    graph = graph_from_run(run, tmp_path / "graph")
+    trained = load(run, record.best["qat"])
+    kept = safetensors.torch.load_file(graph.folder / "checkpoint.safetensors")
+    assert any("super_resolution" in name for name in trained)
+    assert set(kept) == {name for name in trained if "super_resolution" not in name}
 
 
 def test_an_unfinished_run_is_refused_with_the_command_that_goes_on(tiny_run: Path, tmp_path: Path) -> None:
