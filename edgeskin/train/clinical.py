@@ -1,7 +1,7 @@
 """Clinical fields in training: hidden at random, so that what is unknown tells nothing about the diagnosis."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,11 @@ class ClinicalFields:
     records: tuple[Fields, ...]
     rates: tuple[Rates, ...]
     probability: float
+
+    def only(self, rows: npt.NDArray[np.int64]) -> "ClinicalFields":
+        """Of some of the cases, by their places."""
+        records, rates = (tuple(each[row] for row in rows) for each in (self.records, self.rates))
+        return replace(self, complete=self.complete[rows], records=records, rates=rates)
 
     def whole(self, index: npt.NDArray[np.int64]) -> Shown:
         """Cases as the table has them, as at inference."""

@@ -107,6 +107,16 @@ class Samples:
     def __len__(self) -> int:
         return len(self.images)
 
+    def only(self, rows: npt.NDArray[np.int64]) -> "Samples":
+        """Some of the cases, by their places."""
+        return Samples(
+            tuple(self.images[row] for row in rows),
+            tuple(self.masks[row] for row in rows),
+            {name: answers[rows] for name, answers in self.labels.items()},
+            self.showing,
+            None if self.fields is None else self.fields.only(rows),
+        )
+
 
 def decode(
     cases: Sequence[Case],

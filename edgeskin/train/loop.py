@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from edgeskin.train.balance import balance_for, balanced_weights
 from edgeskin.train.checkpoint import PhaseName, RunRecord, Stored, load, read_run, store, write_run
 from edgeskin.train.distill import Teacher, teacher_of
 from edgeskin.train.distributed import Processes, joined
-from edgeskin.train.loader import Showing, decode, plain_batches, training_batches
+from edgeskin.train.loader import Samples, Showing, decode, plain_batches, training_batches
 from edgeskin.train.log import Logs, Progress
 from edgeskin.train.mode import FloatMode, Mode, QatMode
 from edgeskin.train.networks import build_network, materialise, prepared_network, trained_network
@@ -33,6 +34,7 @@ from edgeskin.train.precision import spare_strided_depthwise
 from edgeskin.train.provenance import changed_source, note_changes, precision, sources, versions
 from edgeskin.train.recipe import Phase, Recipe
 from edgeskin.train.sampling import Order, Showings, epoch_order, showings
+from edgeskin.train.thresholds import cross_validated, thresholds
 
 __all__ = ["OnEpoch", "Places", "train"]
 
@@ -294,8 +296,11 @@ class _Session:
     def _evaluate(self, mode: Mode, trainer: Trainer) -> dict[str, float]:
         with trainer.average.applied(mode.module):
             mode.begin_evaluation()
-            answers = score.probabilities(mode.module, self.select, self.heads, 32, self.device, self.recipe.cleanup)
+            answers = self._asked(mode.module, self.select)
         return score.measure(answers, self.select, self.heads)
+
+    def _asked(self, network: score.Network, samples: Samples) -> dict[str, npt.NDArray[np.float32]]:
+        return score.probabilities(network, samples, self.heads, 32, self.device, self.recipe.cleanup)
 
     def _commit(
         self, mode: Mode, trainer: Trainer, losses: Losses, value: float, figures: dict[str, float]
@@ -319,14 +324,17 @@ class _Session:
         return record
 
     def finish(self) -> RunRecord:
-        """Choose the thresholds with the quantized network and close the run."""
+        """Choose the quantized network's thresholds and close the run."""
         return self.processes.agree(self._finish)
 
     def _finish(self) -> RunRecord:
         prepared = trained_network(self.places.run, self.record)
-        network = prepared.to(self.device)
-        answers = score.probabilities(network, self.select, self.heads, 32, self.device, self.recipe.cleanup)
-        chosen = score.thresholds(answers, self.select, self.heads, self.recipe)
+        answers = self._asked(prepared.to(self.device), self.select)
+        if self.teacher is None or self.teacher.asked is None:
+            chosen = thresholds(answers, self.select, self.heads, self.recipe)
+        else:
+            self.progress.say("choosing thresholds")
+            chosen = cross_validated(answers, self.samples, self.select, self.teacher, self.recipe, self._asked)
         record = self.record.model_copy(update={"thresholds": chosen, "finished": True})
         write_run(self.places.run, record)
         return record

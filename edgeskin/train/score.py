@@ -1,4 +1,4 @@
-"""How good a network in training is on `select`: the figures that choose the epoch and the thresholds."""
+"""How good a network in training is on `select`: the figures that choose the epoch."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +14,6 @@ from edgeskin.contract.region import SecondPass, present
 from edgeskin.contract.second_pass import joined, lesion_in_square
 from edgeskin.data.labels import MISSING
 from edgeskin.train.loader import Batch, Samples, Showing, plain_batches
-from edgeskin.train.recipe import Recipe
 
 Network = Callable[..., Sequence[Tensor]]
 """Called with a batch's inputs; its heads' logits come first, whatever else training wants of it behind them."""
@@ -106,27 +105,3 @@ def measure(
         else:
             figures[f"{head.name}_auroc"] = float(metrics.auroc(truth[known] == 1, values[known, 0]))
     return figures
-
-
-def thresholds(
-    answers: dict[str, npt.NDArray[np.float32]], samples: Samples, heads: Sequence[HeadSpec], recipe: Recipe
-) -> dict[str, float]:
-    """The stored threshold of every sigmoid head, as its recipe asks."""
-    chosen: dict[str, float] = {}
-    for head in heads:
-        if head.kind != "sigmoid":
-            continue
-        truth = samples.labels[head.name]
-        known = truth != MISSING
-        positive, score = truth[known] == 1, answers[head.name][known, 0]
-        target = recipe.heads[head.name].target_sensitivity
-        if target is not None:
-            chosen[head.name] = metrics.threshold_at_sensitivity(positive, score, target)
-        else:
-            candidates = np.unique(score)
-            youden = [
-                float(metrics.sensitivity(positive, score, t) + metrics.specificity(positive, score, t))
-                for t in candidates
-            ]
-            chosen[head.name] = float(candidates[int(np.argmax(youden))])
-    return chosen

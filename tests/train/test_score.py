@@ -6,16 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgeskin import shipped
 from edgeskin.contract.metadata import MetadataSpec, NumberField
 from edgeskin.contract.model import HeadSpec, MaskCleanup
 from edgeskin.contract.preprocess import Clahe, ShadesOfGray, ZScore, network_input
 from edgeskin.contract.region import SecondPass
 from edgeskin.data.cases import Case
-from edgeskin.train import recipe
 from edgeskin.train.clinical import clinical_fields
 from edgeskin.train.loader import Samples, Showing
-from edgeskin.train.score import measure, probabilities, thresholds
+from edgeskin.train.score import measure, probabilities
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 
@@ -166,21 +164,3 @@ def test_figures_leave_missing_truth_out() -> None:
             sklearn_metrics.roc_auc_score(truth["melanoma"][known], answers["melanoma"][known, 0])
         ),
     }
-
-
-def test_a_threshold_maximises_sensitivity_plus_specificity_or_reaches_the_asked_sensitivity() -> None:
-    truth = np.array([0, 0, 0, 1, 0, 1, 1, -1])
-    score = np.array([[0.1], [0.2], [0.3], [0.35], [0.4], [0.6], [0.8], [0.99]], np.float32)
-    given = Samples((), (), {"melanoma": truth}, Showing(32))
-    path = shipped.find("recipes", "phantom_tiny")
-    # By hand: at 0.35 sensitivity 1, specificity 3/4; at 0.6 sensitivity 2/3, specificity 1: 1.75 beats 1.67.
-    plain = recipe.read(path)
-    assert thresholds({"melanoma": score}, given, (MELANOMA,), plain) == {"melanoma": pytest.approx(0.35)}
-    # Two of three are asked for: the highest threshold that reaches 2/3 is 0.6.
-    asked = recipe.read(path, ("heads.melanoma.target_sensitivity=0.66",))
-    assert thresholds({"melanoma": score}, given, (MELANOMA,), asked) == {"melanoma": pytest.approx(0.6)}
-
-
-def test_only_sigmoid_heads_have_a_stored_threshold() -> None:
-    answers = {"mask": np.ones(5, np.float32), "diagnosis": np.ones((5, 3), np.float32)}
-    assert thresholds(answers, samples(), (MASK, DIAGNOSIS), recipe.read(shipped.find("recipes", "phantom_tiny"))) == {}

@@ -111,8 +111,9 @@ class Distillation(Frozen):
     run: the run folder of one, usually larger. It must have every head of ours by name and labels. folds: without a
     run, so many networks of this very recipe are trained first, each on all training images but one part of them, and
     answers for that part, which it has not learnt by heart (cross-fitting: Dao et al. 2021, Knowledge distillation as
-    semiparametric inference, section 4). epochs: of each of these; without it as many as the float phase has. weight:
-    of the teacher's loss beside that of the truth, head by head. temperature: of a softmax head.
+    semiparametric inference, section 4); thresholds are chosen by these answers too, in place of `select`. epochs: of
+    each of these; without it as many as the float phase has. weight: of the teacher's loss beside that of the truth,
+    head by head. temperature: of a softmax head.
     """
 
     run: str | None = None
