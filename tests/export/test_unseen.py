@@ -172,8 +172,8 @@ def test_the_run_that_a_graph_stands_in_knows_what_it_was_trained_on(graph: Grap
 def test_training_images_under_other_names_do_not_judge_the_released_network(
     isic2017: Path, ham10000: Path, tmp_path: Path
 ) -> None:
-    """Thirty that clinic-1 was trained on, mirrored and compressed again, among thirty of HAM10000."""
-    graph = Graph.open(shipped.folder("release") / "clinic-1")
+    """Thirty that it was trained on, mirrored and compressed again, among thirty of HAM10000."""
+    graph = Graph.open(shipped.default_release())
     learnt = graph.training_ids.read_text().splitlines()[::60][:30]
     unrelated = sorted((ham10000 / "images").iterdir())[::300][:30]
     (tmp_path / "images").mkdir()
