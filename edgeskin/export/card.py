@@ -94,7 +94,7 @@ def _decision(head: HeadSpec) -> str:
 def _data(card: ModelCard) -> str:
     known = card.provenance
     rows = [(name, licence_of(name) or "not known to edgeskin; ask who publishes it") for name in known.data]
-    held = f"; {len(known.select_ids)} of its images chose epochs and thresholds" if known.select_ids else ""
+    held = f"; {len(known.select_ids)} of its images were kept from training, to choose by" if known.select_ids else ""
     return _section(
         "## Training data",
         table(("data set", "licence"), rows),
