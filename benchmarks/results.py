@@ -162,13 +162,12 @@ def put(document: Path, name: str, text: str) -> None:
 
 
 def fetch(kept: Path, runs: Path) -> None:
-    """Put kept rows into a folder of runs, where it has none for their recipes."""
+    """Put kept rows into a folder of runs; of a recipe that has one there, the splits that it lacks."""
     for path in sorted(kept.rglob(ROW)):
         there = runs / "ablations" / path.parent.relative_to(kept)
-        if not (there / ROW).exists():
-            row = Row.read(path.parent)
-            assert row is not None, "the file is there"
-            row.write(there)
+        row, own = Row.read(path.parent), Row.read(there)
+        assert row is not None, "the file is there"
+        (row if own is None else own.model_copy(update={"splits": {**row.splits, **own.splits}})).write(there)
 
 
 def keep(parts: Sequence[Part], runs: Path, kept: Path) -> None:

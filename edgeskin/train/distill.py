@@ -40,7 +40,7 @@ class Teacher:
     """Trained networks that answer the same questions.
 
     networks: in eval mode. order: their heads. weight: of their loss beside that of the truth, head by head. asked:
-    which network answers for each of the student's samples (cases,) int64; None for the first.
+    which network answers for each of the student's samples (cases,) int64, where they compute; None for the first.
     """
 
     networks: tuple[nn.Module, ...]
@@ -56,7 +56,7 @@ class Teacher:
         if self.asked is None:
             return self._said(self.networks[0], batch)
         assert batch.case is not None, "a batch of training cases says which they are"
-        asked = self.asked.to(batch.case.device)[batch.case]
+        asked = self.asked[batch.case]
         found: dict[str, Tensor] = {}
         for number in sorted(set(asked.tolist())):
             rows = asked == number

@@ -68,7 +68,8 @@ def train(
     with joined(_device(device)) as processes:
         processes.demand_even_batches(recipe)
         chosen = planned or plan(recipe, places)
-        record = _begun(recipe, places, chosen, processes, resume)
+        record = processes.agree(lambda: _open_run(recipe, places, chosen, processes, resume))
+        processes.agree(lambda: _keep_prints(places.run / TRAINING_PRINTS, record, chosen))
         if record.finished:
             return record
         teacher = _teacher(recipe, places, chosen, processes)
@@ -90,8 +91,9 @@ def _teacher(recipe: Recipe, places: Places, planned: Plan, processes: Processes
     epochs = {} if chosen.epochs is None else {"epochs": chosen.epochs}
     own = recipe.model_copy(update={"distill": None, "float_phase": recipe.float_phase.model_copy(update=epochs)})
     for number, (run, part) in enumerate(zip(runs, planned.teachers, strict=True), 1):
-        there = replace(places, run=run)
-        record = _begun(own, there, part, processes, resume=(run / "run.json").exists())
+        there, begun = replace(places, run=run), (run / "run.json").exists()
+        # Without prints of its images: it is never exported.
+        record = processes.agree(partial(_open_run, own, there, part, processes, resume=begun))
         if "float" not in record.phases_done:
             with Progress(own, quiet=not processes.first) as progress:
                 progress.say(f"teacher {number} of {len(runs)}, which leaves out {len(part.held_out)} images")
@@ -100,13 +102,7 @@ def _teacher(recipe: Recipe, places: Places, planned: Plan, processes: Processes
     asked = torch.empty(len(place), dtype=torch.int64)
     for number, part in enumerate(planned.teachers):
         asked[[place[case.image_id] for case in part.held_out]] = number
-    return teacher_of(recipe, runs, processes.device, asked)
-
-
-def _begun(recipe: Recipe, places: Places, planned: Plan, processes: Processes, resume: bool) -> RunRecord:
-    record = processes.agree(lambda: _open_run(recipe, places, planned, processes, resume))
-    processes.agree(lambda: _keep_prints(places.run / TRAINING_PRINTS, record, planned))
-    return record
+    return teacher_of(recipe, runs, processes.device, asked.to(processes.device))
 
 
 def _device(word: str | None) -> torch.device:

@@ -95,7 +95,9 @@ def _teaching(
     """What one teacher trains on: all that the student does but its own part; `select` chooses both."""
     rest = [case for part in parts if part is not own for case in part]
     problems += _batch_problems(recipe, len(rest))
-    return replace(student, train=_part(recipe, rest, "a teacher", problems, hide=True), held_out=own, notes=())
+    return replace(
+        student, train=_part(recipe, rest, "train, less a teacher's part", problems, hide=True), held_out=own, notes=()
+    )
 
 
 def problems(recipe: Recipe, places: Places, keep: Callable[[Plan], None] | None = None) -> list[str]:

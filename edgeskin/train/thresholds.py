@@ -57,7 +57,7 @@ def cross_validated(
     """
     heads = recipe.head_specs()
     assert teacher.asked is not None, "teachers of folds"
-    asked = teacher.asked.numpy()
+    asked = teacher.asked.cpu().numpy()
     shares: dict[str, list[float]] = {}
     for number, network in enumerate(teacher.networks):
         unseen = samples.only(np.flatnonzero(asked == number))

@@ -152,6 +152,13 @@ def test_rows_outlive_their_runs(script: ModuleType, tmp_path: Path) -> None:
     # What a folder of runs has stays.
     script.fetch(kept, runs)
     assert Row.read(first.folder) == a_row(first.recipe.sha256(), "fold", failed="interrupted")
+    # And nothing that was kept is lost to a row that has less.
+    a_row(first.recipe.sha256(), "test").write(first.folder)
+    script.fetch(kept, runs)
+    script.keep((part,), runs, kept)
+    row = Row.read(kept / first.recipe.sha256())
+    assert row is not None
+    assert set(row.splits) == {"fold", "test"}
 
 
 def test_every_kept_row_is_of_a_table(script: ModuleType, tmp_path: Path) -> None:
