@@ -69,6 +69,8 @@ class Part:
 PARTS = (
     Part("clinic_2", "clinic_2", "val"),
     Part("clinic_2_test", "clinic_2", "test"),
+    Part("clinic_2_photo", "clinic_2_photo", "select+val"),
+    Part("clinic_2_photo_test", "clinic_2_photo", "test"),
     Part("symmetry", "symmetry", VOTED),
     Part("isic2016", "isic2016", "test"),
     Part("ham10000", "ham10000_once", "test"),

@@ -51,6 +51,18 @@ def find(kind: str, name: str) -> Path:
     )
 
 
+def release(path: Path | None = None) -> Path:
+    """The folder that `path` means: itself, a shipped release where nothing is there and one has that name, or for None
+    the default release.
+
+    Raises: EdgeskinError as `default_release`.
+    """
+    if path is None:
+        return default_release()
+    named = folder("release") / path
+    return named if len(path.parts) == 1 and not path.exists() and named.is_dir() else path
+
+
 def default_release() -> Path:
     """The Graph folder that `export` and `predict` use when none is given.
 

@@ -39,6 +39,20 @@ def test_the_default_release_is_the_shipped_one_whatever_stands_in_the_working_f
         shipped.default_release()
 
 
+def test_a_release_is_found_by_name_where_no_folder_of_that_name_is_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "folder", lambda kind: tmp_path / "shipped" / kind)
+    clinic = tmp_path / "shipped" / "release" / "clinic-1"
+    clinic.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert shipped.release(Path("clinic-1")) == clinic
+    assert shipped.release(Path("./runs/clinic-1")) == Path("runs/clinic-1")
+    assert shipped.release(Path("clinic-3")) == Path("clinic-3")
+    (tmp_path / "clinic-1").mkdir()
+    assert shipped.release(Path("clinic-1")) == Path("clinic-1")
+
+
 def test_what_lies_in_the_package_belongs_to_the_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "_PACKAGE", tmp_path)
     assert shipped.installed(tmp_path / "_shipped" / "release" / "clinic-1")

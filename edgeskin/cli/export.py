@@ -15,7 +15,11 @@ def export(
     *,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="PATH", help="A run or a Graph folder; otherwise the release that comes along."),
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="A run, a Graph folder, or the name of a shipped release; otherwise the default one.",
+        ),
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="int8, fp16, fp32, or w8a16 (int8 weights alone); otherwise the profile's.")

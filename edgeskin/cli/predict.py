@@ -15,7 +15,8 @@ def predict(
     ],
     *,
     bundle: Annotated[
-        Path | None, typer.Option(help="A bundle or a Graph folder; by default the release that comes with edgeskin.")
+        Path | None,
+        typer.Option(help="A bundle, a Graph folder, or the name of a shipped release; otherwise the default one."),
     ] = None,
     metadata: Annotated[
         Path | None,

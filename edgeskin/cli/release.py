@@ -12,6 +12,9 @@ from edgeskin.cli import terminal
 def release(
     graph: Annotated[Path, typer.Argument(metavar="GRAPH", help="A run or a Graph folder.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the release is called, such as clinic-1.")],
+    gate: Annotated[
+        str | None, typer.Option(help="A gate file, or the name of a shipped one; otherwise the profile's.")
+    ] = None,
     folder: Annotated[Path, typer.Option(metavar="DIR", help="Where releases are kept.")] = Path("export/release"),
     default: Annotated[bool, typer.Option("--default", help="Make it the one used when none is named.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the release.")] = False,
@@ -28,6 +31,9 @@ def release(
 
     say = terminal.words(quiet)
     found = journey.find_graph(graph, say)
-    place = releases.release(found, name, folder, Profile.default("onnx"), make_default=default, say=say)
+    place = releases.release(
+        found, name, folder, Profile.default("onnx").altered(gate=gate), make_default=default, say=say
+    )
     typer.echo(f"released: {place}")
-    say(f"Export:  edgeskin export --from {shlex.quote(str(place))} --target onnx")
+    by = [] if gate is None else ["--gate", gate]
+    say(f"Export:  {shlex.join(['edgeskin', 'export', '--from', str(place), '--target', 'onnx', *by])}")

@@ -33,15 +33,18 @@ def fields(case: Case, names: Sequence[str]) -> dict[str, str | None]:
     return {name: None if is_unknown(cell) else cell for name, cell in cells.items()}
 
 
-def hide(values: Fields, probability: float, rng: np.random.Generator, rates: Rates | None = None) -> Fields:
+def hide(
+    values: Fields, probability: float, rng: np.random.Generator, rates: Rates | None = None, *, hide_all: float = 0.0
+) -> Fields:
     """The same fields, some of them unknown.
 
-    First those whose rate (see `hiding_rates`) is above one draw for the whole case; then each on its own with
-    `probability`, whatever the class. The number of draws does not depend on the values.
+    All of them with `hide_all`; those whose rate (see `hiding_rates`) is above one draw for the whole case; and each on
+    its own with `probability`. But for the rates the class plays no part, and the number of draws does not depend on
+    the values.
     """
-    shared, own = rng.random(), rng.random(len(values))
+    everything, shared, own = rng.random(), rng.random(), rng.random(len(values))
     return {
-        name: None if shared < (rates or {}).get(name, 0.0) or draw < probability else value
+        name: None if everything < hide_all or shared < (rates or {}).get(name, 0.0) or draw < probability else value
         for (name, value), draw in zip(values.items(), own, strict=True)
     }
 

@@ -48,12 +48,14 @@ class Exported:
 
 
 def find_graph(source: Path | None = None, say: Say = silent) -> Graph:
-    """The Graph folder that a path means: itself, that of a run (made if need be), or the shipped release for None.
+    """The Graph folder that a path means: itself, that of a run (made if need be), a shipped release by its name.
+
+    None means the default release.
 
     Raises: GraphError where `source` is neither; BundleError for a deploy folder whose bundle was changed; RunError for
     a run that cannot be exported; MissingDependencyError where a run must be traced and torch is not installed.
     """
-    folder = shipped.default_release() if source is None else source
+    folder = shipped.release(source)
     if (folder / bundle.MANIFEST).is_file():
         inside = [path.parent for path in folder.glob("*/model.json")]
         other = f", or {inside[0]}, which a board builds from" if inside else ""

@@ -22,13 +22,13 @@ _PRECISION: Precision = "int8"
 def runnable(path: Path | None = None) -> Iterator[Bundle]:
     """A bundle to open within this context: `path` itself, or built from the Graph folder `path`.
 
-    path: a bundle, a Graph folder, or None for the release that comes with edgeskin. What is built stays in the user's
-    cache folder; where that cannot be written to, it lives only as long as this context.
+    path: a bundle, a Graph folder, the name of a shipped release, or None for the default one. What is built stays in
+    the user's cache folder; where that cannot be written to, it lives only as long as this context.
 
     Raises: BundleError where `path` is neither, or the machine trusts a key and it is not signed;
     EdgeskinError where nothing is shipped or the artifact cannot be built.
     """
-    folder = shipped.default_release() if path is None else path
+    folder = shipped.release(path)
     if (folder / bundle.MANIFEST).is_file():
         yield Bundle.open(folder)
         return

@@ -30,7 +30,7 @@ class ClinicalFields:
     """The fields of a list of cases.
 
     complete: [cases, M]. records: the raw values of each case. rates: the probability with which each case's fields are
-    hidden together. probability: with which each is hidden besides, on its own.
+    hidden together. probability: with which each is hidden besides, on its own. hide_all: with which all of a case are.
     """
 
     spec: MetadataSpec
@@ -38,6 +38,7 @@ class ClinicalFields:
     records: tuple[Fields, ...]
     rates: tuple[Rates, ...]
     probability: float
+    hide_all: float = 0.0
 
     def only(self, rows: npt.NDArray[np.int64]) -> "ClinicalFields":
         """Of some of the cases, by their places."""
@@ -54,7 +55,9 @@ class ClinicalFields:
         complete = self.complete[index]
         given = np.stack(
             [
-                self.spec.encode(hide(self.records[case], self.probability, lot, self.rates[case]))
+                self.spec.encode(
+                    hide(self.records[case], self.probability, lot, self.rates[case], hide_all=self.hide_all)
+                )
                 for case, lot in zip(index, lots, strict=True)
             ]
         )
@@ -66,7 +69,11 @@ class ClinicalFields:
 
 
 def clinical_fields(
-    cases: Sequence[Case], spec: MetadataSpec, probability: float, classes: Sequence[str | None] | None
+    cases: Sequence[Case],
+    spec: MetadataSpec,
+    probability: float,
+    classes: Sequence[str | None] | None,
+    hide_all: float = 0.0,
 ) -> ClinicalFields:
     """The fields of cases; `classes`, one a case, are given where every class is to miss each field equally often.
 
@@ -85,4 +92,4 @@ def clinical_fields(
         labelled = [(record, word) for record, word in zip(records, classes, strict=True) if word is not None]
         of_class = hiding_rates([record for record, _ in labelled], [word for _, word in labelled])
         rates = tuple({} if word is None else of_class[word] for word in classes)
-    return ClinicalFields(spec, complete, tuple(records), rates, probability)
+    return ClinicalFields(spec, complete, tuple(records), rates, probability, hide_all)

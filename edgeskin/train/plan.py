@@ -202,4 +202,4 @@ def _fields(recipe: Recipe, cases: Sequence[Case], *, hide: bool) -> ClinicalFie
     if hide and chosen.equalise and head is not None:
         answers = truth(cases, head, head.truth_column, head.values)
         classes = [None if answer == MISSING else str(answer) for answer in answers]
-    return clinical_fields(cases, spec, chosen.hide if hide else 0.0, classes)
+    return clinical_fields(cases, spec, chosen.hide if hide else 0.0, classes, chosen.hide_all if hide else 0.0)

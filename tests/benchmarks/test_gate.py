@@ -395,10 +395,12 @@ def test_a_metric_that_rests_on_few_of_a_class_was_not_measured(measured, card):
     assert judge(with_accuracy(measured, weakest=None), FULL, card, "int8").exit_code == 0
 
 
-@pytest.mark.parametrize("name", ["default", "clinic", "iphone", "tensorrt"])
-def test_every_shipped_gate_demands_enough_images(name):
+@pytest.mark.parametrize(
+    ("name", "of_a_class"), [("default", 15), ("clinic", 15), ("iphone", 15), ("tensorrt", 15), ("photo", 8)]
+)
+def test_every_shipped_gate_demands_enough_images(name, of_a_class):
     gate = Gate.find(name)
-    assert (gate.minimum, gate.minimum_per_class) == (100, 15)
+    assert (gate.minimum, gate.minimum_per_class) == (100, of_a_class)
 
 
 @pytest.mark.parametrize(
@@ -740,7 +742,7 @@ def test_the_shipped_evidence_keeps_the_promises_of_the_clinic_gate():
 
 def test_every_shipped_gate_asks_at_least_what_default_asks_of_accuracy():
     shipped_gates = sorted(shipped.folder("gates").glob("*.toml"))
-    assert [path.stem for path in shipped_gates] == ["clinic", "default", "iphone", "tensorrt"]
+    assert [path.stem for path in shipped_gates] == ["clinic", "default", "iphone", "photo", "tensorrt"]
     for path in shipped_gates:
         gate = Gate.read(path)
         assert gate.drop == DEFAULT.drop, path

@@ -40,6 +40,20 @@ def test_at_a_probability_of_zero_nothing_is_hidden() -> None:
     assert not shown.hidden.any()
 
 
+def test_now_and_then_a_case_tells_nothing_whatever_its_class() -> None:
+    rows = [{"age": "50", "itch": "true"}] * 1000 + [{"age": "50", "itch": "true"}, {"age": "", "itch": "true"}] * 500
+    classes = ["cancer"] * 1000 + ["benign"] * 1000
+    fields = clinical_fields(cases(*rows), SPEC, 0.0, classes, hide_all=0.25)
+    shown = fields.draw(np.arange(2000), lots(2000))
+    # The itch is hidden where everything is; by hand, the age in that quarter and in half of the rest.
+    nothing = shown.given[:, 4]
+    assert shown.given[nothing == 1, 1].all()
+    for cancer in (slice(0, 1000), slice(1000, 2000)):
+        assert nothing[cancer].mean() == pytest.approx(0.25, abs=0.055)  # four standard deviations
+        assert shown.given[cancer, 1].mean() == pytest.approx(0.625, abs=0.062)
+    assert not fields.whole(np.arange(2000)).given[:, 4].any()
+
+
 def test_every_class_comes_to_miss_a_field_equally_often() -> None:
     # By hand: cancer knows the age always, the rest in half of its cases; half of the cancers' ages are hidden.
     rows = [{"age": "50", "itch": "true"}] * 1000 + [{"age": "50", "itch": "true"}, {"age": "", "itch": "true"}] * 500

@@ -43,12 +43,14 @@ class DataChoice(Frozen):
 class MetadataChoice(Frozen):
     """The clinical fields the network is given.
 
-    hide: probability that a known field is hidden in training, independently of class. equalise: hide more where a
-    class has fewer unknowns, so that every class has the same share of them and their pattern tells nothing.
+    hide: probability that a known field is hidden in training, independently of class. hide_all: probability that all
+    of them are, as where nobody entered any. equalise: hide more where a class has fewer unknowns, so that every class
+    has the same share of them and their pattern tells nothing.
     """
 
     fields: Annotated[tuple[MetadataField, ...], Field(min_length=1)]
     hide: Fraction = 0.3
+    hide_all: Fraction = 0.0
     equalise: bool = True
 
     @model_validator(mode="after")
