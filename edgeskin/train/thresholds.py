@@ -20,13 +20,13 @@ Ask: TypeAlias = Callable[[Network, Samples], Answers]
 
 
 def thresholds(answers: Answers, samples: Samples, heads: Sequence[HeadSpec], recipe: Recipe) -> dict[str, float]:
-    """The threshold of every sigmoid head by its answers on these samples, as its recipe asks.
+    """The threshold of every sigmoid head that has none of its own, by its answers on these samples.
 
     The largest that reaches the head's `target_sensitivity`; without one, where sensitivity + specificity is largest.
     """
     chosen: dict[str, float] = {}
     for head in heads:
-        if head.kind != "sigmoid":
+        if head.kind != "sigmoid" or recipe.heads[head.name].threshold is not None:
             continue
         truth = samples.labels[head.name]
         known = truth != MISSING

@@ -70,11 +70,16 @@ def test_mistakes_between_heads_are_reported_together() -> None:
         "heads.melanoma.labels=['a', 'b']",
         "heads.second={kind='mask'}",
         "heads.mask.target_sensitivity=0.9",
+        "heads.diagnosis.threshold=0.4",
+        "heads.melanoma.target_sensitivity=0.9",
+        "heads.melanoma.threshold=0.4",
     )
     for part in (
         "head diagnosis: a softmax head needs two or more different labels",
         "head melanoma: a sigmoid head has exactly one label, not 2",
         "heads.mask.target_sensitivity is for sigmoid heads",
+        "heads.diagnosis.threshold is for sigmoid heads",
+        "heads.melanoma has a threshold and a target_sensitivity",
         "at most one mask head",
     ):
         assert any(part in sentence for sentence in found)

@@ -26,6 +26,10 @@ def test_a_threshold_maximises_sensitivity_plus_specificity_or_reaches_the_asked
     # Two of three are asked for: the highest threshold that reaches 2/3 is 0.6.
     asked = recipe.read(path, ("heads.melanoma.target_sensitivity=0.66",))
     assert thresholds({"melanoma": score}, given, (MELANOMA,), asked) == {"melanoma": pytest.approx(0.6)}
+    # One that the recipe gives is not chosen: it stands in the card from the beginning.
+    fixed = recipe.read(path, ("heads.melanoma.threshold=0.3",))
+    assert thresholds({"melanoma": score}, given, (MELANOMA,), fixed) == {}
+    assert {head.name: head.threshold for head in fixed.head_specs()}["melanoma"] == 0.3
 
 
 def grey(levels: list[int], melanoma: list[int]) -> Samples:

@@ -67,8 +67,11 @@ def _head(name: str, head: HeadChoice) -> Iterator[str]:
         yield f"heads.{name}.loss is {head.loss!r}; a {head.kind} head learns by {' or '.join(allowed)}"
     if head.rank is not None and head.loss != "dice_rank":
         yield f'heads.{name}.rank is for loss = "dice_rank"'
-    if head.target_sensitivity is not None and head.kind != "sigmoid":
-        yield f"heads.{name}.target_sensitivity is for sigmoid heads; {name} is a {head.kind} head"
+    for option in ("target_sensitivity", "threshold"):
+        if getattr(head, option) is not None and head.kind != "sigmoid":
+            yield f"heads.{name}.{option} is for sigmoid heads; {name} is a {head.kind} head"
+    if head.target_sensitivity is not None and head.threshold is not None:
+        yield f"heads.{name} has a threshold and a target_sensitivity, which chooses one; give one of them"
     if head.kind not in ("softmax", "sigmoid"):
         plain = HeadChoice(kind=head.kind)
         for option in ("hidden", "column", "values", "class_weights", "focus"):

@@ -37,7 +37,8 @@ class HeadChoice(Frozen):
     (papers/unet_multitask_thesis.txt), `none` does not. focus: γ of the focal loss.
     values: words of the column that stand for a label, label -> words, where they differ from the labels.
     target_sensitivity: the stored threshold is the highest that reaches it on `select`; without it the threshold
-    maximises sensitivity + specificity there. A mask head's threshold is always 0.5.
+    maximises sensitivity + specificity there. threshold: the stored one itself, as where a paper decides at 0.5. A mask
+    head's is always 0.5.
     """
 
     kind: Literal["mask", "softmax", "sigmoid", "super_resolution"]
@@ -51,6 +52,7 @@ class HeadChoice(Frozen):
     focus: Weight = 2.0
     class_weights: Literal["balanced", "none"] = "balanced"
     target_sensitivity: Probability | None = None
+    threshold: Probability | None = None
 
     @property
     def auxiliary(self) -> bool:
@@ -67,13 +69,13 @@ class HeadChoice(Frozen):
         return self.loss or LOSSES[self.kind][0]
 
     def spec(self, name: str) -> HeadSpec:
-        """The head as the network and the model card know it, its threshold still at one half."""
+        """The head as the network and the model card know it; a threshold yet to be chosen stands at one half."""
         assert self.kind != "super_resolution", "an auxiliary head has no place in the model card"
         return HeadSpec(
             name=name,
             kind=self.kind,
             labels=self.labels or ("lesion" if self.kind == "mask" else name,),
-            threshold=None if self.kind == "softmax" else 0.5,
+            threshold=None if self.kind == "softmax" else 0.5 if self.threshold is None else self.threshold,
             column=self.column,
             values=self.values,
         )
