@@ -75,7 +75,7 @@ results: DATA = $(EDGESKIN_DATA)
 results: WEIGHTS = $(firstword $(EDGESKIN_WEIGHTS) $(wildcard $(DATA)/weights $(DATA)/../weights))
 results: $(DEV)
 	@EDGESKIN_DATA='$(DATA)' EDGESKIN_WEIGHTS='$(WEIGHTS)' .venv-dev/bin/python benchmarks/results.py \
-	  $(if $(QUICK),--quick) $(if $(SHOW),--show) $(if $(ONLY),--only '$(ONLY)')
+	  $(if $(QUICK),--quick) $(if $(SHOW),--show) $(if $(ONLY),--only '$(ONLY)') $(if $(FOLDS),--folds $(FOLDS))
 
 check: $(DEV)
 	@.venv-dev/bin/ruff format --check -q .

@@ -2,6 +2,7 @@
 
     make results DATA=~/skin                 # days on two cores; after Ctrl-C or a kill the same command goes on
     make results DATA=~/skin ONLY=isic2016   # one table; ONLY=isic2016/MTL3 one network of it
+    make results DATA=~/skin ONLY=fusion FOLDS=1   # of recipes in folds the first alone
     make results SHOW=1                      # writes the tables as far as they were run; needs no images
     make results QUICK=1                     # the same on drawn photos, in minutes; prints, and leaves the README alone
 
@@ -90,12 +91,13 @@ class Work:
     """Where and how parts are measured.
 
     runs: the folder of runs. bench: how a data set's networks are measured, by its name. only: the one member asked
-    for.
+    for. folds: so many of each recipe in folds, from the first on; None for all.
     """
 
     runs: Path
     bench: Callable[[str], Bench]
     only: str | None = None
+    folds: int | None = None
 
     def measure(self, part: Part, split: str, folds: int | None = None) -> None:
         """Train and measure what has no row yet."""
@@ -120,7 +122,7 @@ def run(parts: Sequence[Part], work: Work, *, named: bool = False) -> bool:
         work.measure(part, "select" if part.split == "test" else part.split, folds=1)
     for part in parts:
         if part.split == ablate.FOLD:
-            work.measure(part, ablate.FOLD)
+            work.measure(part, ablate.FOLD, folds=work.folds)
     complete = all(work.complete(part) for part in parts if part.split != "test")
     if complete or named:
         for part in parts:
@@ -265,15 +267,15 @@ def quick(runs: Path, word: str | None) -> int:
     return 0 if complete else 1
 
 
-def real(runs: Path, word: str | None, document: Path, *, train: bool) -> int:
-    """The README's tables from real images; without `train`, from the rows that there are."""
+def real(runs: Path, word: str | None, document: Path, *, train: bool, folds: int | None = None) -> int:
+    """The README's tables from real images; without `train`, from the rows that there are. folds: as in `Work`."""
     parts, only = ((), None) if word == RELEASE else chosen(word, PARTS)
     complete = True
     fetch(KEPT, runs)
     if train and parts:
         demand_committed()
         weights = Path(os.environ["EDGESKIN_WEIGHTS"]) if os.environ.get("EDGESKIN_WEIGHTS") else None
-        work = Work(runs, lambda dataset: _bench(data_folder(None, dataset), weights), only)
+        work = Work(runs, lambda dataset: _bench(data_folder(None, dataset), weights), only, folds)
         complete = run(parts, work, named=word is not None)
     keep(parts, runs, KEPT)
     for part in parts:
@@ -291,6 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Everything, one table, or one network; 0 where all of it has its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="TABLE[/MEMBER]", help=f"one table, one network of it, or {RELEASE}")
+    parser.add_argument("--folds", type=int, metavar="N", help="so many of each recipe in folds; otherwise all")
     parser.add_argument("--show", action="store_true", help="write the tables as far as they were run; train nothing")
     parser.add_argument("--quick", action="store_true", help="on drawn photos; prints, and leaves the README alone")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="rows and runs; otherwise EDGESKIN_RUNS or runs/")
@@ -302,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = given.runs or Path(os.environ.get("EDGESKIN_RUNS", ROOT / "runs"))
         if given.quick:
             return quick(runs, given.only)
-        return real(runs, given.only, ROOT / "README.md", train=not given.show)
+        return real(runs, given.only, ROOT / "README.md", train=not given.show, folds=given.folds)
     except EdgeskinError as error:
         terminal.complain(str(error))
         return 1

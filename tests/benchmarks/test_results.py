@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -116,6 +117,9 @@ def test_test_is_looked_at_last_and_only_once_all_else_has_its_figures(
     ]
     looked = "val" not in behind or named
     assert [split for _, split, _ in done.asked[4:]] == ["test"] * looked
+    done.asked.clear()
+    script.run(parts[1:2], replace(work, folds=2), named=True)
+    assert done.asked == [("fusion", "fold", 1), ("fusion", "fold", 2)]
 
 
 def a_row(recipe_sha256: str, split: str, failed: str | None = None) -> Row:
