@@ -298,6 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="on drawn photos; prints, and leaves the README alone")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="rows and runs; otherwise EDGESKIN_RUNS or runs/")
     given = parser.parse_args(arguments)
+    if given.folds is not None and given.folds < 1:
+        parser.error(f"--folds {given.folds}: give 1 or more, or leave it out for all")
     try:
         if given.quick and given.runs is None:
             with tempfile.TemporaryDirectory(prefix="edgeskin-") as folder:

@@ -48,7 +48,7 @@ class Exported:
 
 
 def find_graph(source: Path | None = None, say: Say = silent) -> Graph:
-    """The Graph folder that a path means: itself, that of a run (made if need be), a shipped release by its name.
+    """The Graph folder that a path means: itself, that of a run (made if need be), or a shipped release by its name.
 
     None means the default release.
 
