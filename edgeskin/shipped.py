@@ -5,6 +5,7 @@ here.
 """
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgeskin.errors import EdgeskinError
@@ -43,24 +44,29 @@ def find(kind: str, name: str) -> Path:
     if shipped.is_file():
         return shipped
     known = sorted(path.stem for path in folder(kind).glob("*.toml"))
+    raise EdgeskinError(f"{name}: no such file, and none of the shipped {kind} has that name. {_among(known, name)}")
+
+
+def _among(known: Sequence[str], name: str) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    tip = f" Did you mean {near[0]}?" if near else ""
-    raise EdgeskinError(
-        f"{name}: no such file, and none of the shipped {kind} has that name. "
-        f"Shipped: {', '.join(known) or 'none'}.{tip}"
-    )
+    return f"Shipped: {', '.join(known) or 'none'}." + (f" Did you mean {near[0]}?" if near else "")
 
 
 def release(path: Path | None = None) -> Path:
     """The folder that `path` means: itself, a shipped release where nothing is there and one has that name, or for None
     the default release.
 
-    Raises: EdgeskinError as `default_release`.
+    Raises: EdgeskinError as `default_release`; for a bare word that is neither, with the shipped names.
     """
     if path is None:
         return default_release()
+    if len(path.parts) != 1 or path.exists():
+        return path
     named = folder("release") / path
-    return named if len(path.parts) == 1 and not path.exists() and named.is_dir() else path
+    if not named.is_dir():
+        known = sorted(release.name for release in folder("release").glob("*") if release.is_dir())
+        raise EdgeskinError(f"{path}: no such folder, and no shipped release has that name. {_among(known, path.name)}")
+    return named
 
 
 def default_release() -> Path:

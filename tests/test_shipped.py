@@ -48,7 +48,10 @@ def test_a_release_is_found_by_name_where_no_folder_of_that_name_is_at_hand(
     monkeypatch.chdir(tmp_path)
     assert shipped.release(Path("clinic-1")) == clinic
     assert shipped.release(Path("./runs/clinic-1")) == Path("runs/clinic-1")
-    assert shipped.release(Path("clinic-3")) == Path("clinic-3")
+    with pytest.raises(
+        EdgeskinError, match=r"no shipped release has that name. Shipped: clinic-1. Did you mean clinic-1"
+    ):
+        shipped.release(Path("clinc-1"))
     (tmp_path / "clinic-1").mkdir()
     assert shipped.release(Path("clinic-1")) == Path("clinic-1")
 

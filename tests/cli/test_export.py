@@ -113,7 +113,8 @@ def test_a_pending_gate_exits_with_4_and_no_option_makes_it_0(edgeskin, small_gr
         (("--target", "all", "--profile", "desktop"), "the profile desktop is for one target"),
         (("--target", "onnx", "--gate", "defualt"), "Did you mean default?"),
         (("--target", "onnx", "--data", "nowhere"), "nowhere: no such folder"),
-        (("--target", "onnx", "--from", "nowhere"), "nowhere: neither a run"),
+        (("--target", "onnx", "--from", "nowhere"), "nowhere: no such folder, and no shipped release"),
+        (("--target", "onnx", "--from", "no/where"), "no/where: neither a run"),
         (("--target", "onnx", "--split", "test"), "edgeskin evaluate PATH --split test"),
     ],
 )
