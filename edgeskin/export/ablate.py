@@ -231,7 +231,7 @@ def _measure(trial: Trial, run: Path, wanted: _Wanted, bench: Bench, split: str)
     try:
         graph = journey.find_graph(run, bench.say)
     except (GraphError, RunError) as error:
-        if trial.fields != "real":
+        if not trial.as_trained:
             raise
         bench.say(f"{trial.name}: cannot be exported, so it is measured in torch")
         return _measured_in_torch(trial, run, wanted, _in_one_line(error))
@@ -244,17 +244,24 @@ def _measure(trial: Trial, run: Path, wanted: _Wanted, bench: Bench, split: str)
 
 def _report(trial: Trial, graph: Graph, wanted: _Wanted, bench: Bench, split: str) -> AccuracyReport | EvidenceEntry:
     told: MetadataGiven | None = "unknown" if trial.fields == "unknown" else None
+    card = trial.card(graph.card)
     on_cases = partial(
         evaluate.on_cases, cases=wanted.cases, layout=wanted.folder.layout, split=split, progress=bench.progress
     )
     if trial.fields == "pattern":
         fields = wanted.learnt.fields
         assert fields is not None, "a family demands fields of a recipe before it tells of them"
-        pattern = Pattern.of(graph.card, wanted.learnt.labels, fields.complete)
+        pattern = Pattern.of(card, wanted.learnt.labels, fields.complete)
         return on_cases(pattern.card, pattern, pattern)
     if split == FOLD:  # no split of the data set, so it is no evidence of the Graph
         with evaluate.opened(graph) as (fp32, int8):
-            return on_cases(graph.card, fp32, int8, metadata=told)
+            return on_cases(card, fp32, int8, metadata=told)
+    if trial.threshold is not None:  # nor is a threshold that is not its own
+        with evaluate.opened(graph) as (fp32, int8):
+            decided = replace(graph, card=card)
+            return evaluate.measure(
+                decided, int8, fp32, wanted.folder, split, metadata=told, progress=bench.progress
+            )
     # An evaluation that was finished but not kept in a row: test, above all, is not looked at twice.
     entry = _evidence(graph, wanted, bench, split, told)
     if entry is not None:

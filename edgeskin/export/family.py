@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from edgeskin import shipped
 from edgeskin.benchmarks.papers import published
 from edgeskin.contract import declaration
-from edgeskin.contract.model import Frozen, Name
+from edgeskin.contract.model import Frozen, ModelCard, Name, Probability
 from edgeskin.errors import EdgeskinError, RecipeError
 from edgeskin.train import recipe as recipes
 from edgeskin.train.recipe import Recipe
@@ -28,12 +28,14 @@ COSTS = ("size_mib", "latency_p50_ms")
 class MemberChoice(Frozen):
     """One member: the family's base with `set` on top, or another recipe. paper: `file/row` of a published figure.
 
-    fields: what is told of a case. Members that differ in nothing else are one network, trained once.
+    fields: what is told of a case. threshold: at or above it every sigmoid head decides yes, in place of the thresholds
+    that the run chose. Members that differ in nothing else are one network, trained once.
     """
 
     name: str
     recipe: str | None = None
     fields: Told = "real"
+    threshold: Probability | None = None
     changes: Annotated[tuple[str, ...], Field(alias="set")] = ()
     paper: str | None = None
 
@@ -69,8 +71,8 @@ class Family(Frozen):
 class Trial:
     """One recipe to train: a member's, or one fold of it.
 
-    source: its file. run: its run folder. folder: where its row stands. fields: told where it is measured. costs:
-    whether `COSTS` are measured.
+    source: its file. run: its run folder. folder: where its row stands. fields, threshold: as its member's, where it is
+    measured. costs: whether `COSTS` are measured.
     """
 
     name: str
@@ -79,7 +81,21 @@ class Trial:
     run: Path
     folder: Path
     fields: Told = "real"
+    threshold: float | None = None
     costs: bool = False
+
+    @property
+    def as_trained(self) -> bool:
+        """Whether the network is measured as it would ship, which counts as evidence of it."""
+        return self.fields == "real" and self.threshold is None
+
+    def card(self, card: ModelCard) -> ModelCard:
+        """What is said of the network where it is measured."""
+        if self.threshold is None:
+            return card
+        decided = {"threshold": self.threshold}
+        heads = tuple(head.model_copy(update=decided) if head.kind == "sigmoid" else head for head in card.heads)
+        return card.model_copy(update={"heads": heads})
 
 
 @dataclass(frozen=True)
@@ -92,13 +108,13 @@ class Trials:
     @property
     def average(self) -> Trial | None:
         """The folds as one network, which is measured and not trained; None for a recipe without folds, and where
-        fields are not told.
+        they are not measured as they would ship.
 
         Its row stands beside the first fold's: that recipe's hash holds how many folds there are.
         """
-        if len(self.each) == 1 or self.choice.fields != "real":
-            return None
         first = self.each[0]
+        if len(self.each) == 1 or not first.as_trained:
+            return None
         name = f"{self.choice.name}, average of {len(self.each)} folds"
         return replace(first, name=name, folder=first.folder / "average")
 
@@ -136,10 +152,13 @@ def _trials(path: Path, family: Family, member: MemberChoice, runs: Path) -> Tri
         raise RecipeError(str(source), [f'fields is "{member.fields}", but this recipe is told none. Leave it out'])
 
     def trial(name: str, recipe: Recipe) -> Trial:
-        home = runs / "ablations" / recipe.sha256()
-        own = home if member.fields == "real" else home / member.fields
-        costs = member.fields == "real" and not set(COSTS).isdisjoint(family.metrics)
-        return Trial(name, recipe, source, home / RUN, own, member.fields, costs)
+        home = own = runs / "ablations" / recipe.sha256()
+        if member.fields != "real":
+            own /= member.fields
+        if member.threshold is not None:
+            own /= f"at-{member.threshold:g}"
+        made = Trial(name, recipe, source, home / RUN, own, member.fields, member.threshold)
+        return replace(made, costs=made.as_trained and not set(COSTS).isdisjoint(family.metrics))
 
     if first.data.folds is None:
         return Trials(member, (trial(member.name, first),))

@@ -202,15 +202,19 @@ def test_the_whole_way_on_drawn_photos_and_again_without_training(
     assert script.main(["--quick", "--runs", str(tmp_path)]) == 0
     shown = capsys.readouterr()
     val, test = (part.split("\n\n")[0] for part in shown.out.split("<!-- end of results -->")[:2])
-    assert len(re.findall(r"^\| \S.*, (?:float|int8) \| val, 20 images \|", val, flags=re.M)) == 8
-    assert len(re.findall(r"^\| \S.*, (?:float|int8) \| test, 20 images \|", test, flags=re.M)) == 8
+    assert len(re.findall(r"^\| \S.*, (?:float|int8) \| val, 20 images \|", val, flags=re.M)) == 10
+    assert len(re.findall(r"^\| \S.*, (?:float|int8) \| test, 20 images \|", test, flags=re.M)) == 10
     rows = {cells[0]: cells for line in val.splitlines() if len(cells := line.strip("| ").split(" | ")) > 3}
     # What is told of the fields changes no mask.
     told, none = rows["fields, float"], rows["fields, none told, float"]
     assert told[3] == none[3]
-    assert rows["image, int8"][6:] != ["", ""]
+    assert rows["image, int8"][7:] != ["", ""]
+    # Where a network decides changes what it decides, and nothing else.
+    own, half = rows["image, float"], rows["image, deciding at one half, float"]
+    assert own[5] != half[5]
+    assert [*own[3:5], own[6]] == [*half[3:5], half[6]]
     assert rows["pattern of unknown fields alone, float"][3].strip() == ""
-    assert len(re.findall(r"^float epoch 1/1", shown.err, flags=re.M)) == 2  # two networks, four rows of two splits
+    assert len(re.findall(r"^float epoch 1/1", shown.err, flags=re.M)) == 2  # two networks, five rows of two splits
     drawn = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert drawn == ["phantom_latency_p50_ms.svg", "phantom_size_mib.svg"]
     assert script.main(["--quick", "--runs", str(tmp_path)]) == 0

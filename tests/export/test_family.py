@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgeskin import shipped
+from edgeskin.contract.model import HeadSpec, ModelCard
 from edgeskin.errors import RecipeError
 from edgeskin.export import family as families
 
@@ -81,10 +82,30 @@ def test_fields_are_told_to_recipes_that_have_some(family: Path, tmp_path: Path)
         families.read(family, tmp_path)
 
 
+def test_one_network_may_be_measured_deciding_elsewhere(family: Path, tmp_path: Path) -> None:
+    family.write_text(FAMILY + '[[members]]\nname = "wide, at one half"\nthreshold = 0.5\n')
+    _, (_, own, half) = families.read(family, tmp_path)
+    (stored,), (decided,) = own.each, half.each
+    assert decided.run == stored.run
+    assert decided.folder == stored.folder / "at-0.5"
+    heads = (
+        HeadSpec(name="mask", kind="mask", labels=("lesion",), threshold=0.4),
+        HeadSpec(name="diagnosis", kind="softmax", labels=("nevus", "melanoma")),
+        HeadSpec(name="melanoma", kind="sigmoid", labels=("melanoma",), threshold=0.2),
+    )
+    card = ModelCard.model_construct(name="own", heads=heads)
+    assert stored.card(card) is card
+    assert [head.threshold for head in decided.card(card).heads] == [0.4, None, 0.5]
+    family.write_text(family.read_text().replace('"data.select=12"', '"data.folds=3"'))
+    _, (_, own, half) = families.read(family, tmp_path)
+    assert own.average is not None
+    assert half.average is None, "an average decides by its own threshold"
+
+
 def test_costs_are_measured_where_a_column_asks_and_only_of_what_ships(family: Path, tmp_path: Path) -> None:
     assert not any(trial.costs for one in families.read(family, tmp_path)[1] for trial in one.each)
     _, trials = families.read(shipped.find("families", "phantom_quick"), tmp_path)
-    assert [one.each[0].costs for one in trials] == [True, True, False, False]
+    assert [one.each[0].costs for one in trials] == [True, False, True, False, False]
 
 
 def test_the_mistakes_of_all_members_are_told_at_once(family: Path, tmp_path: Path) -> None:
