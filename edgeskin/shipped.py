@@ -62,11 +62,15 @@ def release(path: Path | None = None) -> Path:
         return default_release()
     if len(path.parts) != 1 or path.exists():
         return path
-    named = folder("release") / path
-    if not named.is_dir():
-        known = sorted(release.name for release in folder("release").glob("*") if release.is_dir())
+    known = releases()
+    if path.name not in known:
         raise EdgeskinError(f"{path}: no such folder, and no shipped release has that name. {_among(known, path.name)}")
-    return named
+    return folder("release") / path
+
+
+def releases() -> list[str]:
+    """The names of the shipped releases."""
+    return sorted(release.name for release in folder("release").glob("*") if release.is_dir())
 
 
 def default_release() -> Path:

@@ -42,8 +42,9 @@ class TargetState:
 class Examination:
     """Everything `edgeskin doctor` says.
 
-    release: the shipped release, None where there is none. data: EDGESKIN_DATA, runs: where runs are kept; data_exists
-    and runs_free_mib are of those folders (of the nearest parent that exists). write_access: whether runs can be kept.
+    release: the folder of the default release, None where there is none. releases: the names of all. data: EDGESKIN_DATA.
+    runs: where runs are kept, runs_writable: whether they can be. data_exists and runs_free_mib are of those folders (of
+    the nearest parent that exists).
     """
 
     edgeskin_version: str
@@ -52,6 +53,7 @@ class Examination:
     extras: tuple[Extra, ...]
     targets: tuple[TargetState, ...]
     release: str | None
+    releases: tuple[str, ...]
     data: str | None
     data_exists: bool
     runs: str
@@ -71,6 +73,7 @@ def examine() -> Examination:
         extras=extras(),
         targets=tuple(_state(name) for name in targets.TARGETS),
         release=_release(),
+        releases=tuple(shipped.releases()),
         data=data,
         data_exists=data is not None and Path(data).is_dir(),
         runs=str(runs),

@@ -259,9 +259,7 @@ def _report(trial: Trial, graph: Graph, wanted: _Wanted, bench: Bench, split: st
     if trial.threshold is not None:  # nor is a threshold that is not its own
         with evaluate.opened(graph) as (fp32, int8):
             decided = replace(graph, card=card)
-            return evaluate.measure(
-                decided, int8, fp32, wanted.folder, split, metadata=told, progress=bench.progress
-            )
+            return evaluate.measure(decided, int8, fp32, wanted.folder, split, metadata=told, progress=bench.progress)
     # An evaluation that was finished but not kept in a row: test, above all, is not looked at twice.
     entry = _evidence(graph, wanted, bench, split, told)
     if entry is not None:

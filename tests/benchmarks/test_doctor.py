@@ -65,6 +65,13 @@ def test_a_variable_that_names_no_tensorrt_is_said_in_its_row(monkeypatch: pytes
     assert "nonsense" not in (states["onnx"].missing or "")
 
 
+def test_every_shipped_release_is_told() -> None:
+    found = doctor.examine()
+    assert found.release is not None
+    assert Path(found.release).name in found.releases
+    assert all((shipped.folder("release") / name / "model.json").is_file() for name in found.releases)
+
+
 def test_a_checkout_without_a_release_says_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> Path:
         raise EdgeskinError("no release is shipped")
