@@ -42,9 +42,9 @@ class TargetState:
 class Examination:
     """Everything `edgeskin doctor` says.
 
-    release: the folder of the default release, None where there is none. releases: the names of all. data: EDGESKIN_DATA.
-    runs: where runs are kept, runs_writable: whether they can be. data_exists and runs_free_mib are of those folders (of
-    the nearest parent that exists).
+    release: the folder of the default release, None where there is none. releases: the names of all. data:
+    EDGESKIN_DATA. runs: where runs are kept, runs_writable: whether they can be. data_exists and runs_free_mib are of
+    those folders (of the nearest parent that exists).
     """
 
     edgeskin_version: str

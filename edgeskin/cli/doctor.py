@@ -67,11 +67,12 @@ def _places(found: "Examination") -> list[str]:
     data = "EDGESKIN_DATA is not set; commands that need images take --data"
     if found.data is not None:
         data = found.data if found.data_exists else f"{found.data} (EDGESKIN_DATA) does not exist"
+    release = found.release or "none is shipped; give one with --from"
     named = f"; by name: {', '.join(found.releases)}" if len(found.releases) > 1 else ""
     free = "" if found.runs_free_mib is None else f", {found.runs_free_mib / 1024:.1f} GiB free"
     return [
         "Places",
-        f"  {_tick(found.release is not None)} release  {found.release or 'none is shipped; give one with --from'}{named}",
+        f"  {_tick(found.release is not None)} release  {release}{named}",
         f"  {_tick(found.data_exists)} data     {data}",
         f"  {_tick(found.runs_writable)} runs     {found.runs}{free}{'' if found.runs_writable else ', not writable'}",
     ]
