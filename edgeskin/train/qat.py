@@ -237,7 +237,7 @@ def to_training(prepared: fx.GraphModule) -> None:
 
 
 def to_evaluation(prepared: fx.GraphModule) -> None:
-    """Dropout off, batch norm on its statistics."""
+    """Dropout off, batch norm on its statistics; what is converted is in this state."""
     _switch(prepared, training=False)
 
 
@@ -246,4 +246,22 @@ def _switch(prepared: fx.GraphModule, *, training: bool) -> None:
     for node in prepared.graph.nodes:
         if node.target in flags:
             node.update_arg(flags[node.target], training)
+        elif _is_fold(node):
+            node.target = _standing_still if training else aten.div.Tensor
     prepared.recompile()
+
+
+def _is_fold(node: fx.Node) -> bool:
+    """Whether a node is γ/σ, by which weights are multiplied before they are quantized, and the result divided after."""
+    divides = node.target in {aten.div.Tensor, _standing_still}
+    return divides and isinstance(node.args[1], fx.Node) and node.args[1].target == aten.sqrt.default
+
+
+def _standing_still(gain: Tensor, deviation: Tensor) -> Tensor:
+    """γ/σ as a constant. Each channel's weights are quantized by their own range, which grows with this factor, so that
+    multiplying and dividing by it cancel, and the derivative is zero.
+
+    torchao's graph follows it all the same, in passes over the result of every convolution that take a fifth of a step,
+    and gives γ the rounding of its weights for a gradient.
+    """
+    return (gain / deviation).detach()

@@ -182,6 +182,52 @@ def test_evaluation_switches_dropout_and_batch_norm_off_and_training_on_again_as
     assert not any(torch.equal(module.state_dict()[name], value) for name, value in statistics.items())
 
 
+def test_a_gain_learns_by_what_it_changes_and_by_nothing_else() -> None:
+    """Against finite differences. Only weights are quantized, so that the loss is smooth in γ."""
+    module = qat.prepare(small(), images(2))
+    for each in qat.fake_quantizers(module):
+        if not is_of_weight(each):
+            each.disable_fake_quant()
+    module(images())
+    parameters = dict(module.named_parameters())
+    gains = {name: each for name, each in parameters.items() if name.endswith("norm.weight")}
+    statistics = {name: each.clone() for name, each in module.named_buffers()}
+    assert len(gains) == 3
+
+    def loss() -> Tensor:
+        for name, buffer in module.named_buffers():
+            buffer.copy_(statistics[name])
+        torch.manual_seed(0)  # of dropout
+        total: Tensor = sum((logits.double() ** 2).mean() for logits in module(images()))
+        return total
+
+    def gradients() -> dict[str, Tensor]:
+        module.zero_grad()
+        torch.autograd.backward(loss())
+        return {name: each.grad.clone() for name, each in parameters.items() if each.grad is not None}
+
+    as_prepared = gradients()
+    qat.to_training(module)
+    ours = gradients()
+    different = {name for name in ours if not torch.equal(ours[name], as_prepared[name])}
+    assert different == set(gains), "torchao's rounding is left out, and nothing else is touched"
+
+    torch.manual_seed(1)
+    direction = {name: torch.randn_like(gain) for name, gain in gains.items()}
+
+    def after(step: float) -> float:
+        with torch.no_grad():
+            for name, gain in gains.items():
+                gain.add_(direction[name], alpha=step)
+            value = float(loss())
+            for name, gain in gains.items():
+                gain.sub_(direction[name], alpha=step)
+        return value
+
+    slope = (after(3e-3) - after(-3e-3)) / 6e-3
+    assert float(sum((ours[name] * direction[name]).sum() for name in gains)) == pytest.approx(slope, rel=0.01)
+
+
 class ThreeInputs(nn.Module):
     def forward(self, image: Tensor, metadata: Tensor, third: Tensor) -> tuple[Tensor]:
         return (functional.relu(image),)
