@@ -252,7 +252,7 @@ def _switch(prepared: fx.GraphModule, *, training: bool) -> None:
 
 
 def _is_fold(node: fx.Node) -> bool:
-    """Whether a node is γ/σ, by which weights are multiplied before they are quantized, and the result divided after."""
+    """Whether a node is γ/σ: weights are multiplied by it before they are quantized, and the result divided after."""
     divides = node.target in {aten.div.Tensor, _standing_still}
     return divides and isinstance(node.args[1], fx.Node) and node.args[1].target == aten.sqrt.default
 
