@@ -91,6 +91,7 @@ def export(
     from edgeskin.export import journey
     from edgeskin.export import repair as repairing
     from edgeskin.export.profile import ALL, profiles_for, unbuildable
+    from edgeskin.export.release import released_by
     from edgeskin.targets.tensorrt import ahead
 
     say = terminal.words(quiet)
@@ -134,6 +135,8 @@ def export(
         say(f"Report:    {place / 'report.html'}")
         for word, command in done.report.next_commands:
             say(f"{word + ':':<10} {command}")
+        if done.verdict.state == "failed" and released_by(graph) not in {None, one.gate}:
+            say(f"Released:  by the gate {released_by(graph)}; to judge by it, add --gate {released_by(graph)}")
         came_out.append((one.target, f"{done.verdict.state}: {place}"))
         codes.add(done.verdict.exit_code)
     if target == ALL:

@@ -47,3 +47,12 @@ def release(
     if make_default:
         files.write_text(folder / "default", f"{name}\n")
     return place
+
+
+def released_by(graph: Graph) -> str | None:
+    """The gate that a release passed; None for a Graph folder that is none, or whose report another edgeskin wrote."""
+    path = graph.folder / report.JSON_NAME
+    try:
+        return report.Report.read(path).gate if path.is_file() else None
+    except BundleError:
+        return None

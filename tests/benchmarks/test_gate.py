@@ -1,6 +1,7 @@
 """Every state of a promise, and how they add up to an exit code; the limits are those of the design."""
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -738,6 +739,24 @@ def test_the_shipped_evidence_keeps_the_promises_of_the_clinic_gate():
     judged = {promise.name for promise in accuracy if promise.state == "passed"}
     assert {"melanoma_ece", "melanoma_sensitivity[sex=female]", "mask_jaccard[artefact_ink=yes]"} <= judged
     assert any(promise.state == "reported" for promise in accuracy)
+
+
+def test_the_shipped_evidence_keeps_the_promises_of_the_photo_gate():
+    release = Graph.open(shipped.release(Path("clinic-2-photo")))
+    entry = evidence.find(release.evidence, release.sha256, "select+val", "pad_ufes_20", metadata="real")
+    told = Measurements(accuracy=entry.inherited("int8").model_copy(update={"inherited_from": None}))
+    accuracy = [
+        promise
+        for promise in judge(told, Gate.find("photo"), release.card, "int8").promises
+        if promise.section == "accuracy"
+    ]
+    assert {promise.name: promise.sentence for promise in accuracy if promise.state != "passed"} == {}
+    assert {"melanoma_sensitivity_drop", "cancer_auroc_drop_upper95"} <= {promise.name for promise in accuracy}
+    # Of too few melanomas for the gate of others.
+    others = judge(told, DEFAULT, release.card, "int8").promises
+    (refused,) = [promise for promise in others if promise.name == "melanoma_auroc_drop"]
+    assert refused.state == "failed"
+    assert "only 10 images are of a class that it needs" in refused.sentence
 
 
 def test_every_shipped_gate_asks_at_least_what_default_asks_of_accuracy():

@@ -428,3 +428,11 @@ def test_gpus_are_taken_as_people_write_them(edgeskin, monkeypatch: pytest.Monke
     words = ("--gpus", " ada,ampere ,ada", "--out", tmp_path / "bundle")
     assert edgeskin("export", "--target", "tensorrt", *words).code == 1
     assert asked == [("ada", "ampere")]
+
+
+@pytest.mark.slow
+def test_a_release_that_another_gate_fails_says_which_one_it_passed(edgeskin, tmp_path: Path) -> None:
+    failed = edgeskin("export", "--from", "clinic-2-photo", "--target", "onnx", "--out", tmp_path / "bundle")
+    assert failed.code == 3
+    assert "only 10 images are of a class that it needs, and the gate demands 15" in failed.out
+    assert "Released:  by the gate photo; to judge by it, add --gate photo" in failed.err

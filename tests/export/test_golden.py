@@ -271,8 +271,9 @@ def test_a_network_without_metadata_has_none_in_its_cases(written: Path) -> None
     assert all(case.inputs[1] is None for case in golden.read(written, CARD).cases)
 
 
-def test_the_shipped_cases_still_follow_from_their_photos() -> None:
-    folder = shipped.default_release()
+@pytest.mark.parametrize("name", shipped.releases())
+def test_the_shipped_cases_still_follow_from_their_photos(name: str) -> None:
+    folder = shipped.release(Path(name))
     cases = golden.read(folder / "golden", ModelCard.read(folder / "model.json"))
     assert cases.changed_inputs() == ()
     assert all(case.second is None for case in cases.cases)
