@@ -135,8 +135,9 @@ def export(
         say(f"Report:    {place / 'report.html'}")
         for word, command in done.report.next_commands:
             say(f"{word + ':':<10} {command}")
-        if done.verdict.state == "failed" and released_by(graph) not in {None, one.gate}:
-            say(f"Released:  by the gate {released_by(graph)}; to judge by it, add --gate {released_by(graph)}")
+        passed_before = released_by(graph) if done.verdict.state == "failed" else None
+        if passed_before not in {None, one.gate}:
+            say(f"Released:  by the gate {passed_before}; to judge by it, add --gate {passed_before}")
         came_out.append((one.target, f"{done.verdict.state}: {place}"))
         codes.add(done.verdict.exit_code)
     if target == ALL:
