@@ -90,7 +90,7 @@ def export(
     from edgeskin.errors import EdgeskinError, TargetError
     from edgeskin.export import journey
     from edgeskin.export import repair as repairing
-    from edgeskin.export.profile import ALL, profiles_for, unbuildable
+    from edgeskin.export.profile import ALL, Profile, profiles_for, unbuildable
     from edgeskin.export.release import released_by
     from edgeskin.targets.tensorrt import ahead
 
@@ -136,7 +136,7 @@ def export(
         for word, command in done.report.next_commands:
             say(f"{word + ':':<10} {command}")
         passed_before = released_by(graph) if done.verdict.state == "failed" else None
-        if passed_before not in {None, one.gate}:
+        if passed_before not in {None, one.gate, Profile.default("onnx").gate}:
             say(f"Released:  by the gate {passed_before}; to judge by it, add --gate {passed_before}")
         came_out.append((one.target, f"{done.verdict.state}: {place}"))
         codes.add(done.verdict.exit_code)

@@ -759,6 +759,14 @@ def test_the_shipped_evidence_keeps_the_promises_of_the_photo_gate():
     assert "only 10 images are of a class that it needs" in refused.sentence
 
 
+@pytest.mark.parametrize("form", ["int8", "int8-float16", "w8a16"])
+@pytest.mark.parametrize("name", shipped.releases())
+def test_every_form_of_a_release_has_evidence_so_that_no_target_lacks_it(name, form):
+    release = Graph.open(shipped.release(Path(name)))
+    told = None if release.card.metadata is None else "real"
+    assert evidence.find(release.evidence, release.sha256, "select+val", metadata=told, form=form) is not None
+
+
 def test_every_shipped_gate_asks_at_least_what_default_asks_of_accuracy():
     shipped_gates = sorted(shipped.folder("gates").glob("*.toml"))
     assert [path.stem for path in shipped_gates] == ["clinic", "default", "iphone", "photo", "tensorrt"]
