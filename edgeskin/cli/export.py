@@ -135,9 +135,10 @@ def export(
         say(f"Report:    {place / 'report.html'}")
         for word, command in done.report.next_commands:
             say(f"{word + ':':<10} {command}")
-        passed_before = released_by(graph) if done.verdict.state == "failed" else None
-        if passed_before not in {None, one.gate, Profile.default("onnx").gate}:
-            say(f"Released:  by the gate {passed_before}; to judge by it, add --gate {passed_before}")
+        if done.verdict.state == "failed":
+            passed = released_by(graph)
+            if passed not in {None, one.gate, Profile.default("onnx").gate}:
+                say(f"Released:  by the gate {passed}; to judge by it, add --gate {passed}")
         came_out.append((one.target, f"{done.verdict.state}: {place}"))
         codes.add(done.verdict.exit_code)
     if target == ALL:

@@ -728,10 +728,15 @@ def test_a_speed_is_judged_by_its_median_and_says_where_its_interval_holds_the_l
 # --- what is shipped ---
 
 
+def measured_on(release, dataset, metadata=None):
+    """The evidence of a release, as if it had been measured now."""
+    entry = evidence.find(release.evidence, release.sha256, "select+val", dataset, metadata=metadata)
+    return Measurements(accuracy=entry.inherited("int8").model_copy(update={"inherited_from": None}))
+
+
 def test_the_shipped_evidence_keeps_the_promises_of_the_clinic_gate():
     release = Graph.open(shipped.default_release())
-    entry = evidence.find(release.evidence, release.sha256, "select+val", "isic2017")
-    told = Measurements(accuracy=entry.inherited("int8").model_copy(update={"inherited_from": None}))
+    told = measured_on(release, "isic2017")
     clinic = Gate.find("clinic")
     verdict = judge(told, clinic, release.card, "int8")
     accuracy = [promise for promise in verdict.promises if promise.section == "accuracy"]
@@ -743,8 +748,7 @@ def test_the_shipped_evidence_keeps_the_promises_of_the_clinic_gate():
 
 def test_the_shipped_evidence_keeps_the_promises_of_the_photo_gate():
     release = Graph.open(shipped.release(Path("clinic-2-photo")))
-    entry = evidence.find(release.evidence, release.sha256, "select+val", "pad_ufes_20", metadata="real")
-    told = Measurements(accuracy=entry.inherited("int8").model_copy(update={"inherited_from": None}))
+    told = measured_on(release, "pad_ufes_20", metadata="real")
     accuracy = [
         promise
         for promise in judge(told, Gate.find("photo"), release.card, "int8").promises
