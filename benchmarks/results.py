@@ -42,6 +42,8 @@ from edgeskin.train.memory import keep_freed_memory
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "benchmarks/rows"
 """Rows as they stand below `ablations` in a folder of runs, for those who have no runs."""
+PICTURES = ROOT / "benchmarks/pictures"
+"""Networks weighed against what they cost; committed, so that the README shows them."""
 RELEASE = "release"
 """The name of the table that comes from the evidence of the shipped network."""
 ROWS = {
@@ -135,17 +137,22 @@ def _table(part: Part, runs: Path) -> Table:
     return ablate.show(shipped.find("families", part.family), runs, part.split)
 
 
-def shown(part: Part, runs: Path) -> str:
-    """A part as Markdown, as far as it was run; what is weighed against each other is drawn too, below `runs`."""
+def shown(part: Part, runs: Path, document: Path, pictures: Path) -> str:
+    """A part as Markdown, as far as it was run, with a picture of what is weighed against each other.
+
+    document: what it will stand in. pictures: the folder that they are written to, somewhere below the document's.
+    """
     found = _table(part, runs)
-    text = found.markdown(papers=False)
+    text, drawn = found.markdown(papers=False), ""
     for cost in COSTS:
         points = () if part.gain is None else pareto.points(found, cost, part.gain)
         if part.gain is not None and points:
             best = ", ".join(point.name for point in points if point.best)
             text += f"- int8, {cost} against {part.gain}: no other network is better in both than {best}\n"
-            files.write_text(runs / f"results/{part.name}_{cost}.svg", pareto.svg(points, cost, part.gain))
-    return text
+            picture = pictures / f"{part.name}_{cost}.svg"
+            files.write_text(picture, pareto.svg(points, cost, part.gain))
+            drawn += f"\n![{part.gain} against {cost}]({picture.relative_to(document.parent)})\n"
+    return text + drawn
 
 
 def put(document: Path, name: str, text: str) -> None:
@@ -262,7 +269,7 @@ def quick(runs: Path, word: str | None) -> int:
     places = "\n".join(f"<!-- results:{part.name} -->\n<!-- end of results -->" for part in parts)
     files.write_text(document, places + "\n")
     for part in parts:
-        put(document, part.name, shown(part, runs))
+        put(document, part.name, shown(part, runs, document, runs / "pictures"))
     print(document.read_text(encoding="utf-8"), end="")
     return 0 if complete else 1
 
@@ -279,7 +286,7 @@ def real(runs: Path, word: str | None, document: Path, *, train: bool, folds: in
         complete = run(parts, work, named=word is not None)
     keep(parts, runs, KEPT)
     for part in parts:
-        put(document, part.name, shown(part, runs))
+        put(document, part.name, shown(part, runs, document, PICTURES))
     if word in (None, RELEASE):
         put(document, RELEASE, table(Graph.open(shipped.default_release())))
     return 0 if complete else 1

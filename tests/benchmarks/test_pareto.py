@@ -35,3 +35,19 @@ def test_the_picture_shows_every_network_and_joins_the_best(networks: list[tuple
     (front,) = picture.iter(f"{ns}polyline")
     best = [dot for dot in picture.iter(f"{ns}circle") if dot.get("class") == "dot best"]
     assert len(str(front.get("points")).split()) == len(best) == min(len(networks), 2)
+
+
+def heights(*networks: tuple[str, float, float]) -> tuple[dict[str, float], list[float]]:
+    """In the picture of some networks, in pixels from its top: each name's middle, and the dots in the order given."""
+    picture = ElementTree.fromstring(pareto.svg(pareto.points(of(*networks), "ms", "dice"), "ms", "dice"))
+    ns = "{http://www.w3.org/2000/svg}"
+    names = {str(text.text): float(str(text.get("y"))) - 4 for text in picture.iter(f"{ns}text")}
+    dots = [float(str(dot.get("cy"))) for dot in picture.iter(f"{ns}circle")]
+    return {name: names[name] for name, _, _ in networks}, dots
+
+
+def test_a_name_stands_beside_its_dot_or_below_what_it_would_hide() -> None:
+    names, dots = heights(("left", 1, 0.5), ("right", 1.3, 0.5), ("far", 9, 0.9))
+    assert names == {"left": dots[0] + 14, "right": dots[1], "far": dots[2]}
+    names, dots = heights(("a", 1, 0.5), ("b", 1, 0.5), ("c", 1, 0.5), ("far", 9, 0.9))
+    assert [names[name] - dots[0] for name in "abc"] == [0, 14, 28]

@@ -215,8 +215,9 @@ def test_the_whole_way_on_drawn_photos_and_again_without_training(
     assert [*own[3:5], own[6]] == [*half[3:5], half[6]]
     assert rows["pattern of unknown fields alone, float"][3].strip() == ""
     assert len(re.findall(r"^float epoch 1/1", shown.err, flags=re.M)) == 2  # two networks, five rows of two splits
-    drawn = sorted(path.name for path in (tmp_path / "results").iterdir())
+    drawn = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert drawn == ["phantom_latency_p50_ms.svg", "phantom_size_mib.svg"]
+    assert sorted(re.findall(r"^!\[.*\]\(pictures/(.*)\)$", shown.out, flags=re.M)) == drawn
     assert script.main(["--quick", "--runs", str(tmp_path)]) == 0
     again = capsys.readouterr()
     assert again.out == shown.out
