@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 import pytest
 from test_docs import parse
 
+from edgeskin import shipped
+from edgeskin.benchmarks.gate import Gate
 from edgeskin.targets import BY_NAME_ALONE, TARGETS
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
@@ -87,7 +89,7 @@ def test_every_command_parses() -> None:
         parse(command)
 
 
-def test_the_matrix_has_every_target_and_says_which_stay_pending() -> None:
+def test_the_matrix_has_every_target_and_release_and_says_which_stay_pending() -> None:
     content = yaml.safe_load((ROOT / ".github/workflows/export.yml").read_text(encoding="utf-8"))
     rows = content["jobs"]["linux"]["strategy"]["matrix"]["include"]
     assert {row["target"] for row in rows} == set(TARGETS) - BY_NAME_ALONE
@@ -95,6 +97,11 @@ def test_the_matrix_has_every_target_and_says_which_stay_pending() -> None:
         assert row["state"] == ("pending" if row["target"] in {"coreml", "tensorrt"} else "passed")
     on_a_mac = content["jobs"]["coreml-on-a-mac"]["steps"]
     assert not any("accept-pending" in step.get("with", {}) for step in on_a_mac)
+    graphs = {(ROOT / row["graph"]).name if "graph" in row else shipped.default_release().name for row in rows}
+    assert graphs == set(shipped.releases())
+    for row in rows:
+        if "gate" in row:
+            Gate.find(row["gate"])
     kept = [ROOT / "benchmarks/baselines" / f"{row['baseline']}.json" for row in rows if "baseline" in row]
     assert kept
     assert all(path.is_file() for path in kept)
@@ -216,13 +223,13 @@ def test_only_what_is_pending_is_let_through_and_only_where_asked(
 
 def test_what_is_given_is_handed_on_and_nothing_else(judge: Judge) -> None:
     done = judge(
-        0, target="tflite", graph="a graph", profile="android", gate="g.toml", data="d", options="--precision fp16"
+        0, target="tflite", graph="ours/a graph", profile="android", gate="g.toml", data="d", options="--precision fp16"
     )
-    where = "bundles/tflite-precision-fp16"
-    options = ["--profile", "android", "--gate", "g.toml", "--from", "a graph", "--data", "d", "--precision", "fp16"]
+    where = "bundles/a-graph-tflite-precision-fp16"  # two graphs of one workflow have two reports
+    options = ["--profile", "android", "--gate", "g.toml", "--from", "ours/a graph", "--data", "d", "--precision", "fp16"]
     assert done.called == [["export", "--target", "tflite", *options, "--out", where]]
     parse(done.called[0])
-    assert (done.outputs["bundle"], done.outputs["name"]) == (where, "tflite-precision-fp16")
+    assert (done.outputs["bundle"], done.outputs["name"]) == (where, where.removeprefix("bundles/"))
     assert judge(0, target="onnx").called == [["export", "--target", "onnx", "--out", "bundles/onnx"]]
 
 

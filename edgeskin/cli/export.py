@@ -91,7 +91,7 @@ def export(
     from edgeskin.export import journey
     from edgeskin.export import repair as repairing
     from edgeskin.export.profile import ALL, Profile, profiles_for, unbuildable
-    from edgeskin.export.release import released_by
+    from edgeskin.export.release import for_target, released_by
     from edgeskin.targets.tensorrt import ahead
 
     say = terminal.words(quiet)
@@ -137,8 +137,8 @@ def export(
             say(f"{word + ':':<10} {command}")
         if done.verdict.state == "failed":
             passed = released_by(graph)
-            if passed not in {None, one.gate, Profile.default("onnx").gate}:
-                say(f"Released:  by the gate {passed}; to judge by it, add --gate {passed}")
+            if passed is not None and passed not in {one.gate, Profile.default("onnx").gate}:
+                say(f"Released:  by the gate {passed}; to judge by it, add --gate {for_target(passed, one.gate)}")
         came_out.append((one.target, f"{done.verdict.state}: {place}"))
         codes.add(done.verdict.exit_code)
     if target == ALL:

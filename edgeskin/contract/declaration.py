@@ -2,13 +2,14 @@
 
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from edgeskin import shipped
 from edgeskin.errors import RecipeError
 
 if sys.version_info >= (3, 11):
@@ -45,6 +46,43 @@ def read(path: Path, model: type[Model]) -> Model:
     with the nearest valid name.
     """
     return validate(load(path), model, str(path))
+
+
+def extended(path: Path, kind: str, moved: Callable[[Table, Path, Path], None] | None = None) -> Table:
+    """The contents of a TOML file and of what it extends, where it does not say otherwise.
+
+    `extends = "other.toml"` names a file beside it, or anywhere by its path; `extends = "other"` also a shipped one of
+    its kind, as `shipped.find` takes it. What it says instead counts as in `merge`. moved: changes the contents of a
+    file that is extended, in place, where they speak of what lies beside it: from its folder to that of the other.
+
+    Raises: RecipeError where one of them cannot be read, is not there, or extends itself.
+    """
+    return _extended(path, kind, moved, ())
+
+
+def _extended(
+    path: Path, kind: str, moved: Callable[[Table, Path, Path], None] | None, seen: tuple[Path, ...]
+) -> Table:
+    if path.resolve() in [each.resolve() for each in seen]:
+        raise RecipeError(str(path), [f"extends itself through {' → '.join(each.name for each in (*seen, path))}"])
+    table = load(path)
+    named = table.pop("extends", None)
+    if named is None:
+        return table
+    if not isinstance(named, str):
+        raise RecipeError(str(path), [f"extends is {named!r}; write the name of a file beside it, or of a shipped one"])
+    base = path.parent / named
+    if not base.is_file():
+        base = shipped.folder(kind) / f"{named}.toml"
+    if not base.is_file():
+        raise RecipeError(
+            str(path),
+            [f"extends {named!r}, but there is no file {path.parent / named}, and none of the shipped {kind} has that name"],
+        )
+    below = _extended(base, kind, moved, (*seen, path))
+    if moved is not None:
+        moved(below, base.parent, path.parent)
+    return merge(below, table)
 
 
 def merge(base: Table, over: Table) -> Table:

@@ -4,7 +4,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from edgeskin import files
+from edgeskin import files, shipped
 from edgeskin.benchmarks import report
 from edgeskin.errors import BundleError, GraphError
 from edgeskin.export import card, journey
@@ -56,3 +56,12 @@ def released_by(graph: Graph) -> str | None:
         return report.Report.read(path).gate if path.is_file() else None
     except BundleError:
         return None
+
+
+def for_target(passed: str, usual: str) -> str:
+    """What a gate that a release passed is for a target with this usual one: `photo_iphone` for `photo` and `iphone`.
+
+    The gate itself where no gate of that name is shipped.
+    """
+    together = f"{passed}_{usual}"
+    return together if (shipped.folder("gates") / f"{together}.toml").is_file() else passed

@@ -773,9 +773,31 @@ def test_every_form_of_a_release_has_evidence_so_that_no_target_lacks_it(name, f
 
 def test_every_shipped_gate_asks_at_least_what_default_asks_of_accuracy():
     shipped_gates = sorted(shipped.folder("gates").glob("*.toml"))
-    assert [path.stem for path in shipped_gates] == ["clinic", "default", "iphone", "photo", "tensorrt"]
+    assert [path.stem for path in shipped_gates] == [
+        *("accuracy", "clinic", "default", "iphone"),
+        *("photo", "photo_iphone", "photo_tensorrt", "tensorrt"),
+    ]
     for path in shipped_gates:
         gate = Gate.read(path)
         assert gate.drop == DEFAULT.drop, path
         assert gate.equivalent, path
         assert gate.description, path
+
+
+def test_a_gate_says_only_what_it_asks_besides_another(tmp_path):
+    ours = tmp_path / "ours.toml"
+    ours.write_text('extends = "default"\nsize_mib_max = 3\n[drop]\nauroc = { estimate = 0.001, bound = 0.01 }\n')
+    gate = Gate.read(ours)
+    assert gate.size_mib_max == 3
+    assert gate.drop == DEFAULT.drop.model_copy(update={"auroc": Limit(estimate=0.001, bound=0.01)})
+    assert gate.speedup_vs_fp32_min == DEFAULT.speedup_vs_fp32_min
+    (tmp_path / "default.toml").write_text("size_mib_max = 9\n")  # a file is named with its ending
+    assert Gate.read(ours) == gate
+    ours.write_text('extends = "default.toml"\n')
+    assert Gate.read(ours) == Gate(size_mib_max=9)
+    ours.write_text('extends = "defualt"\nsize = 3\n')
+    with pytest.raises(RecipeError, match=r"extends 'defualt', but there is no file .*defualt, and none of the shipped"):
+        Gate.read(ours)
+    ours.write_text("extends = 3\n")
+    with pytest.raises(RecipeError, match="extends is 3; write the name of a file"):
+        Gate.read(ours)

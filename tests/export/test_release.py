@@ -9,7 +9,7 @@ from edgeskin.benchmarks.report import Report
 from edgeskin.errors import BundleError, EdgeskinError, GraphError
 from edgeskin.export import journey
 from edgeskin.export.profile import Profile
-from edgeskin.export.release import release
+from edgeskin.export.release import for_target, release
 from edgeskin.graph.folder import PARTS, Graph
 
 
@@ -68,3 +68,11 @@ def test_a_place_that_cannot_be_written_to_is_named(graph: Graph, profile: Profi
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgeskinError, match="file"):
         release(graph, "clinic-1", tmp_path / "file", profile)
+
+
+@pytest.mark.parametrize(
+    ("usual", "told"),
+    [("iphone", "photo_iphone"), ("tensorrt", "photo_tensorrt"), ("default", "photo"), ("/gates/ours.toml", "photo")],
+)
+def test_the_gate_of_a_release_is_told_as_the_target_can_hold_it(usual: str, told: str) -> None:
+    assert for_target("photo", usual) == told

@@ -123,8 +123,11 @@ class Gate(Frozen):
 
     @staticmethod
     def read(path: Path) -> "Gate":
-        """Read a gate file. Raises: RecipeError with all its mistakes, each with the nearest valid key."""
-        return declaration.read(path, Gate)
+        """Read a gate file and what it extends, as `declaration.extended` does.
+
+        Raises: RecipeError with all its mistakes, each with the nearest valid key.
+        """
+        return declaration.validate(declaration.extended(path, "gates"), Gate, str(path))
 
     @staticmethod
     def find(name: str) -> "Gate":

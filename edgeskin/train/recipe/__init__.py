@@ -84,12 +84,13 @@ Check: TypeAlias = Callable[[Recipe], list[str]]
 def read(path: Path, overrides: tuple[str, ...] = (), check: Check | None = None) -> Recipe:
     """Read a recipe, what it extends, and apply `key.path=value` overrides.
 
-    `extends = "other.toml"`, beside it, makes a recipe say only what differs; `key = false` takes a table away.
+    `extends = "other.toml"`, beside it, or the name of a shipped one, makes a recipe say only what differs;
+    `key = false` takes a table away.
     check: what else must hold, told together with the rest.
 
     Raises: RecipeError with every mistake at once.
     """
-    table = _extended(path, ())
+    table = declaration.extended(path, "recipes", _list_follows)
     for assignment in overrides:
         declaration.override(table, assignment, str(path))
     recipe = declaration.validate(table, Recipe, str(path))
@@ -99,21 +100,8 @@ def read(path: Path, overrides: tuple[str, ...] = (), check: Check | None = None
     return recipe
 
 
-def _extended(path: Path, seen: tuple[Path, ...]) -> declaration.Table:
-    if path.resolve() in [each.resolve() for each in seen]:
-        raise RecipeError(str(path), [f"extends itself through {' → '.join(each.name for each in (*seen, path))}"])
-    table = declaration.load(path)
-    base = table.pop("extends", None)
-    if base is None:
-        return table
-    if not isinstance(base, str):
-        raise RecipeError(str(path), [f"extends is {base!r}; write the name of a recipe beside it"])
-    if not (path.parent / base).is_file():
-        raise RecipeError(str(path), [f"extends {base!r}, but there is no file {path.parent / base}"])
-    table_of_base = _extended(path.parent / base, (*seen, path))
-    data = table_of_base.get("data")
+def _list_follows(table: declaration.Table, before: Path, now: Path) -> None:
+    """A list stands beside the recipe that names it, not beside the one that extends that."""
+    data = table.get("data")
     if isinstance(data, dict) and isinstance(data.get("exclude"), str):
-        # A list stands beside the recipe that names it, not beside the one that extends that.
-        file = (path.parent / base).parent / data["exclude"]
-        data["exclude"] = Path(os.path.relpath(file, path.parent)).as_posix()
-    return declaration.merge(table_of_base, table)
+        data["exclude"] = Path(os.path.relpath(before / data["exclude"], now)).as_posix()
