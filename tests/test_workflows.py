@@ -226,7 +226,18 @@ def test_what_is_given_is_handed_on_and_nothing_else(judge: Judge) -> None:
         0, target="tflite", graph="ours/a graph", profile="android", gate="g.toml", data="d", options="--precision fp16"
     )
     where = "bundles/a-graph-tflite-precision-fp16"  # two graphs of one workflow have two reports
-    options = ["--profile", "android", "--gate", "g.toml", "--from", "ours/a graph", "--data", "d", "--precision", "fp16"]
+    options = [
+        "--profile",
+        "android",
+        "--gate",
+        "g.toml",
+        "--from",
+        "ours/a graph",
+        "--data",
+        "d",
+        "--precision",
+        "fp16",
+    ]
     assert done.called == [["export", "--target", "tflite", *options, "--out", where]]
     parse(done.called[0])
     assert (done.outputs["bundle"], done.outputs["name"]) == (where, where.removeprefix("bundles/"))

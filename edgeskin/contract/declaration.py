@@ -71,14 +71,11 @@ def _extended(
         return table
     if not isinstance(named, str):
         raise RecipeError(str(path), [f"extends is {named!r}; write the name of a file beside it, or of a shipped one"])
-    base = path.parent / named
+    beside = path.parent / named
+    base = beside if beside.is_file() else shipped.folder(kind) / f"{named}.toml"
     if not base.is_file():
-        base = shipped.folder(kind) / f"{named}.toml"
-    if not base.is_file():
-        raise RecipeError(
-            str(path),
-            [f"extends {named!r}, but there is no file {path.parent / named}, and none of the shipped {kind} has that name"],
-        )
+        trouble = f"extends {named!r}, but there is no file {beside}, and none of the shipped {kind} has that name"
+        raise RecipeError(str(path), [trouble])
     below = _extended(base, kind, moved, (*seen, path))
     if moved is not None:
         moved(below, base.parent, path.parent)

@@ -796,7 +796,9 @@ def test_a_gate_says_only_what_it_asks_besides_another(tmp_path):
     ours.write_text('extends = "default.toml"\n')
     assert Gate.read(ours) == Gate(size_mib_max=9)
     ours.write_text('extends = "defualt"\nsize = 3\n')
-    with pytest.raises(RecipeError, match=r"extends 'defualt', but there is no file .*defualt, and none of the shipped"):
+    with pytest.raises(
+        RecipeError, match=r"extends 'defualt', but there is no file .*defualt, and none of the shipped"
+    ):
         Gate.read(ours)
     ours.write_text("extends = 3\n")
     with pytest.raises(RecipeError, match="extends is 3; write the name of a file"):
