@@ -45,6 +45,7 @@ from edgeskin.train.fake_quantize import ActivationFakeQuantize
 from edgeskin.train.rules import (
     ABSORBING,
     GATES,
+    MEANS,
     SHARED_SCALE,
     WEIGHT_AXIS,
     check,
@@ -213,11 +214,34 @@ def freeze_observers(prepared: fx.GraphModule) -> None:
         if isinstance(module, FixedQParamsFakeQuantize) or module.is_per_channel:
             continue
         module.disable_observer()
-        module.scale.copy_(module.scale.half().float())
-        # Conversion derives the scale from the observed range again: ±127.5 steps, exact in fp32 for an fp16 scale.
-        observer = module.activation_post_process
-        observer.max_val.copy_(module.scale.reshape(observer.max_val.shape) * 127.5)
-        observer.min_val.copy_(-observer.max_val)
+        _set_scale(module, module.scale.half())
+    _tell_means_apart(prepared)
+
+
+def _set_scale(module: FakeQuantizeBase, scale: Tensor) -> None:
+    """A scale (1,) of fp16, for good. Conversion derives it from the range again: ±127.5 steps, exact in fp32."""
+    module.scale.copy_(scale.float())
+    observer = module.activation_post_process
+    observer.max_val.copy_(module.scale.reshape(observer.max_val.shape) * 127.5)
+    observer.min_val.copy_(-observer.max_val)
+
+
+def _tell_means_apart(prepared: fx.GraphModule) -> None:
+    """A mean whose scale came out as its input's, by chance, takes the next wider one of fp16.
+
+    The contract wants another than the input's, at which means of integers are ties.
+    """
+    for node in prepared.graph.nodes:
+        if node.target not in MEANS:
+            continue
+        before = prepared.get_submodule(str(node.args[0].target))
+        for after in (
+            prepared.get_submodule(str(reader.target)) for reader in node.users if reader.op == "call_module"
+        ):
+            assert isinstance(before, FakeQuantizeBase)
+            assert isinstance(after, FakeQuantizeBase)
+            if after is not before and torch.equal(after.scale, before.scale):
+                _set_scale(after, (after.scale.half().view(torch.int16) + 1).view(torch.half))
 
 
 def freeze_batch_norm(prepared: fx.GraphModule) -> None:

@@ -39,6 +39,8 @@ _BOUNDED = frozenset({aten.hardtanh.default, aten.hardtanh_.default, aten.clamp.
 
 GATES = frozenset({aten.sigmoid.default, aten.hardsigmoid.default, aten.hardsigmoid_.default})
 
+MEANS = frozenset({aten.avg_pool2d.default, aten.mean.dim})
+
 ELEMENTWISE = frozenset({aten.add.Tensor, aten.mul.Tensor})
 
 WEIGHT_AXIS: Mapping[object, int] = MappingProxyType(
@@ -51,11 +53,10 @@ OWN_SCALE = frozenset(
         *WEIGHT_AXIS,
         *CLIPS,
         *ELEMENTWISE,
-        aten.avg_pool2d.default,
+        *MEANS,
         aten.batch_norm.default,
         aten.hardswish.default,
         aten.hardswish_.default,
-        aten.mean.dim,
     }
 )
 

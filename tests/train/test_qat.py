@@ -115,6 +115,20 @@ def test_frozen_scales_are_what_float16_can_hold_and_stand_still(frozen: fx.Grap
     assert activation_scales(frozen) == scales
 
 
+def test_a_mean_whose_scale_came_out_as_its_inputs_takes_the_next_wider(prepared: fx.GraphModule) -> None:
+    module = copy.deepcopy(prepared)
+    (mean,) = [node for node in module.graph.nodes if node.target == aten.mean.dim]
+    before, after = (module.get_submodule(str(each.target)) for each in (mean.args[0], *mean.users))
+    assert isinstance(before, FakeQuantizeBase)
+    assert isinstance(after, FakeQuantizeBase)
+    after.scale.copy_(before.scale)
+    for _ in range(2):  # whoever loads a frozen state freezes it again
+        qat.freeze_observers(module)
+        theirs, own = (np.float16(each.scale.numpy()[0]) for each in (before, after))
+        assert own == np.nextafter(theirs, np.float16(1))
+        assert float(after.activation_post_process.max_val) == float(own) * 127.5, "what conversion reads"
+
+
 def test_unfrozen_scales_do_follow_the_data(prepared: fx.GraphModule) -> None:
     module = copy.deepcopy(prepared)
     before = activation_scales(module)
