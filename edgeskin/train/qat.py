@@ -186,7 +186,21 @@ def prepare(network: nn.Module, *example: Tensor) -> fx.GraphModule:
     exported = torch.export.export(network, example, dynamic_shapes=tuple({0: batch} for _ in example)).module()
     assert isinstance(exported, fx.GraphModule)
     prepared: fx.GraphModule = prepare_qat_pt2e(exported, ContractQuantizer())
+    _leave_dropout_unquantized(prepared)
     return prepared
+
+
+def _leave_dropout_unquantized(prepared: fx.GraphModule) -> None:
+    """Take fake quantization from behind dropout. What dropout scales up, by 1/(1 − p), exists in training alone:
+    observed, it would widen the range of what a device computes by as much.
+
+    The modules stay, so that a state of when they were asked still fits.
+    """
+    for dropout in [node for node in prepared.graph.nodes if node.target == aten.dropout.default]:
+        for reader in [node for node in dropout.users if node.op == "call_module"]:
+            reader.replace_all_uses_with(dropout)
+            prepared.graph.erase_node(reader)
+    prepared.recompile()
 
 
 def materialise(prepared: fx.GraphModule, size: int, metadata: int | None = None) -> None:

@@ -115,6 +115,21 @@ def test_frozen_scales_are_what_float16_can_hold_and_stand_still(frozen: fx.Grap
     assert activation_scales(frozen) == scales
 
 
+def test_what_dropout_scales_up_in_training_widens_no_range() -> None:
+    def ranges(share: float) -> list[float]:
+        torch.manual_seed(0)
+        network = Small()
+        network.dropout.p = share
+        module = qat.prepare(network, images(2))
+        module(images())
+        (mean,) = [node for node in module.graph.nodes if node.target == aten.mean.dim]
+        return [
+            float(module.get_submodule(str(reader.target)).activation_post_process.max_val) for reader in mean.users
+        ]
+
+    assert ranges(0.9) == ranges(0.0)
+
+
 def test_a_mean_whose_scale_came_out_as_its_inputs_takes_the_next_wider(prepared: fx.GraphModule) -> None:
     module = copy.deepcopy(prepared)
     (mean,) = [node for node in module.graph.nodes if node.target == aten.mean.dim]
