@@ -191,10 +191,9 @@ def prepare(network: nn.Module, *example: Tensor) -> fx.GraphModule:
 
 
 def _leave_dropout_unquantized(prepared: fx.GraphModule) -> None:
-    """Take fake quantization from behind dropout. What dropout scales up, by 1/(1 − p), exists in training alone:
-    observed, it would widen the range of what a device computes by as much.
+    """Take fake quantization from behind dropout, but not its modules, so that older states still fit.
 
-    The modules stay, so that a state of when they were asked still fits.
+    What dropout scales up, by 1/(1 − p), exists in training alone; observed, it widens a range of what devices compute.
     """
     for dropout in [node for node in prepared.graph.nodes if node.target == aten.dropout.default]:
         for reader in [node for node in dropout.users if node.op == "call_module"]:
@@ -245,17 +244,12 @@ def _tell_means_apart(prepared: fx.GraphModule) -> None:
 
     The contract wants another than the input's, at which means of integers are ties.
     """
-    for node in prepared.graph.nodes:
-        if node.target not in MEANS:
-            continue
-        before = prepared.get_submodule(str(node.args[0].target))
-        for after in (
-            prepared.get_submodule(str(reader.target)) for reader in node.users if reader.op == "call_module"
-        ):
-            assert isinstance(before, FakeQuantizeBase)
-            assert isinstance(after, FakeQuantizeBase)
-            if after is not before and torch.equal(after.scale, before.scale):
-                _set_scale(after, (after.scale.half().view(torch.int16) + 1).view(torch.half))
+    for mean in [node for node in prepared.graph.nodes if node.target in MEANS]:
+        before, after = (prepared.get_submodule(str(each.target)) for each in (mean.args[0], *mean.users))
+        assert isinstance(before, FakeQuantizeBase)
+        assert isinstance(after, FakeQuantizeBase)
+        if after is not before and torch.equal(after.scale, before.scale):
+            _set_scale(after, (after.scale.half().view(torch.int16) + 1).view(torch.half))
 
 
 def freeze_batch_norm(prepared: fx.GraphModule) -> None:

@@ -40,6 +40,7 @@ _BOUNDED = frozenset({aten.hardtanh.default, aten.hardtanh_.default, aten.clamp.
 GATES = frozenset({aten.sigmoid.default, aten.hardsigmoid.default, aten.hardsigmoid_.default})
 
 MEANS = frozenset({aten.avg_pool2d.default, aten.mean.dim})
+"""Of a window, and of a map."""
 
 ELEMENTWISE = frozenset({aten.add.Tensor, aten.mul.Tensor})
 
