@@ -53,7 +53,9 @@ def _squashed(photo: Image.Image) -> Image.Image:
 
 def _nearer(photo: Image.Image) -> Image.Image:
     """The middle three quarters of both sides."""
-    return photo.crop((photo.width // 8, photo.height // 8, photo.width - photo.width // 8, photo.height * 7 // 8))
+    return photo.crop(
+        (photo.width // 8, photo.height // 8, photo.width - photo.width // 8, photo.height - photo.height // 8)
+    )
 
 
 def _recompressed(photo: Image.Image) -> Image.Image:
@@ -186,16 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in given.graphs:
             for row in rows_of(journey.find_graph(Path(name))):
                 rows.append(row)
-                cells = (
-                    row.network,
-                    row.photos,
-                    row.images,
-                    row.melanomas,
-                    row.auroc,
-                    row.sensitivity,
-                    row.specificity,
-                )
-                print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+                print("| " + " | ".join(map(str, vars(row).values())) + " |", flush=True)
         if given.json is not None:
             files.write_json(given.json, [asdict(row) for row in rows])
     except EdgeskinError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from scripts import loaded
 
 import edgeskin
 from edgeskin import shipped
@@ -145,10 +146,5 @@ def test_the_changelog_names_this_version() -> None:
 def test_the_readme_holds_the_figures_of_the_evidence() -> None:
     if not (ROOT / "export/release/default").is_file():
         pytest.skip("no release is shipped: export/release/default does not exist")
-    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks/results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    results = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(results)
-    table = results.table(Graph.open(shipped.default_release()))
+    (table,) = (results.table(Graph.open(shipped.default_release())) for results in loaded("results.py"))
     assert table in README, "README.md, Results: write there what benchmarks/results.py prints"

@@ -1,33 +1,23 @@
 """benchmarks/elsewhere.py: what it does to photos, which of them it takes, and what it says of its figures."""
 
-import importlib.util
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import loaded
 from sklearn.metrics import roc_auc_score
 
 from edgeskin.data.cases import Case
 from edgeskin.export.unseen import Unseen
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks/elsewhere.py"
-
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("elsewhere", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["elsewhere"] = module  # where its dataclasses look for their types
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["elsewhere"]
+    yield from loaded("elsewhere.py")
 
 
 def case(number: int, group: str, image: Path = Path("unread.png")) -> Case:
@@ -96,7 +86,9 @@ def test_a_network_that_is_not_there_is_named(script: ModuleType, capsys: pytest
 def test_the_shipped_network_answers_on_real_images_of_both_data_sets(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    few = lambda _graph, cases, _folder, _progress: Unseen(tuple(cases[:: 1 + len(cases) // 90]), ())  # noqa: E731
+    def few(_graph: object, cases: Sequence[Case], _folder: object, _progress: object) -> Unseen:
+        return Unseen(tuple(cases[:: 1 + len(cases) // 90]), ())
+
     monkeypatch.setattr(script, "unseen", few)
     assert script.main(["--json", str(tmp_path / "rows.json")]) == 0
     rows = json.loads((tmp_path / "rows.json").read_text())

@@ -1,14 +1,13 @@
 """benchmarks/peers/papers: its networks are the papers' in what can be counted, and its table is what was measured."""
 
-import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from scripts import loaded
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -18,25 +17,14 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "benchmarks/peers/papers"
 
 
-def script(name: str) -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where its dataclasses look for their types
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[name]
-
-
 @pytest.fixture(scope="module")
 def networks() -> Iterator[ModuleType]:
-    yield from script("networks")
+    yield from loaded("peers/papers/networks.py")
 
 
 @pytest.fixture(scope="module")
 def speed() -> Iterator[ModuleType]:
-    yield from script("speed")
+    yield from loaded("peers/papers/speed.py")
 
 
 def parameters(module: "torch.nn.Module", *without: str) -> int:

@@ -1,16 +1,15 @@
 """benchmarks/results.py: what it runs in which order, where it writes, and the whole of it on drawn photos."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import loaded
 
 from edgeskin import shipped
 from edgeskin.benchmarks.ablation import Measured, Row
@@ -25,14 +24,7 @@ NO_TORCH = missing("torch", "torchao", "safetensors", "tensorboard", "onnxscript
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks/results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["results"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["results"]
+    yield from loaded("results.py")
 
 
 def test_a_table_is_written_between_its_markers_and_nothing_else_is(script: ModuleType, tmp_path: Path) -> None:

@@ -1,27 +1,17 @@
 """benchmarks/training_memory.py on small pictures, and how it judges what it measures."""
 
-import importlib.util
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks/training_memory.py"
+from scripts import loaded
 
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("training_memory", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["training_memory"] = module  # where its dataclasses look for their types
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["training_memory"]
+    yield from loaded("training_memory.py")
 
 
 @pytest.mark.parametrize("phase", ["float", "qat"])
